@@ -1,0 +1,1 @@
+"""What every layer shares: types, the column registry, surveys, names, random streams, errors."""

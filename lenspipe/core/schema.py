@@ -1,0 +1,145 @@
+"""The one registry of catalog columns and flag bits.
+
+What is written here makes the FITS, ECSV, VOTable and Parquet files, their units, UCDs and
+descriptions, and the documentation in `catalogs/README.md`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntFlag
+
+#: Version of the files that lenspipe writes; raised when a reader would notice the change.
+SCHEMA_VERSION = 1
+
+
+class Flag(IntFlag):
+    """Flag bits of an object. Zero means that nothing is known against it."""
+
+    PADDED = 1
+    MASKED = 2
+    SATURATED = 4
+    NOISE_ESTIMATED = 8
+    ZERO_POINT_ASSUMED = 16
+    PSF_ASSUMED = 32
+    SKY_SUBTRACTED = 64
+    RESAMPLED = 128
+    REPROJECTED = 256
+    NO_WCS = 512
+    DUPLICATE = 1024
+
+
+FLAGS: dict[Flag, str] = {
+    Flag.PADDED: "the stamp reaches beyond the image; the rest is padded with zeros (sky)",
+    Flag.MASKED: "some pixels of the stamp are masked or not finite and were set to sky",
+    Flag.SATURATED: "saturated pixels in the stamp",
+    Flag.NOISE_ESTIMATED: "no weight map: the noise was estimated from the pixels",
+    Flag.ZERO_POINT_ASSUMED: "no zero point in the header: the survey's was used",
+    Flag.PSF_ASSUMED: "no PSF with the image: the survey's median FWHM was used",
+    Flag.SKY_SUBTRACTED: "a smooth background was found and subtracted",
+    Flag.RESAMPLED: "resampled to the model's pixel scale, flux conserved",
+    Flag.REPROJECTED: "at least one band was reprojected onto the grid of the first",
+    Flag.NO_WCS: "the image has no sky coordinates; ra and dec are NaN",
+    Flag.DUPLICATE: "the same object is scored in another tile, whose row is the one ranked",
+}
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of the catalog: name, numpy dtype, unit, UCD, description."""
+
+    name: str
+    dtype: str
+    unit: str
+    ucd: str
+    description: str
+
+
+_TARGETS = {
+    "theta_e": ("arcsec", "phys.angSize", "Einstein radius, intermediate axis sqrt(ab) of the SIE"),
+    "sigma_v": ("km / s", "phys.veloc.dispersion", "velocity dispersion of the lens inferred from its image"),
+    "z_lens": ("", "src.redshift.phot", "redshift of the lens inferred from its image"),
+    "z_src": ("", "src.redshift.phot", "redshift of the source inferred from its image"),
+    "q": ("", "phys.size.axisRatio", "axis ratio of the lens mass"),
+    "phi": ("deg", "pos.posAng", "position angle of the lens mass, East of North in (-90, 90]"),
+}
+
+_IDENTITY = (
+    Column("name", "str", "", "meta.id;meta.main", "IAU-style designation, truncated"),
+    Column("object_id", "str", "", "meta.id", "identifier from the target table, or tile and number"),
+    Column("tile", "str", "", "meta.id.parent", "tile or cutout that the stamp was cut from"),
+    Column("ra", "f8", "deg", "pos.eq.ra;meta.main", "right ascension, ICRS"),
+    Column("dec", "f8", "deg", "pos.eq.dec;meta.main", "declination, ICRS"),
+    Column("x", "f8", "pix", "pos.cartesian.x;instr.pixel", "column in the tile, 0-based"),
+    Column("y", "f8", "pix", "pos.cartesian.y;instr.pixel", "row in the tile, 0-based"),
+)
+
+
+def score_columns(n_folds: int) -> list[Column]:
+    """Return the detector's columns for an ensemble of `n_folds` networks."""
+    return [
+        Column("score", "f4", "", "stat.probability", "mean network score over folds and dropout passes"),
+        Column("score_err", "f4", "", "stat.error;stat.probability", "standard deviation of the score"),
+        *(
+            Column(f"score_fold_{k}", "f4", "", "stat.probability", f"mean score of the network of fold {k}")
+            for k in range(n_folds)
+        ),
+        Column("p_lens", "f4", "", "stat.probability", "probability of being a lens at the survey's prior"),
+    ]
+
+
+def target_columns(targets: Sequence[str]) -> list[Column]:
+    """Return the regressor's columns: median, 16/84 distances and the parts of the variance."""
+    columns = []
+    for target in targets:
+        unit, ucd, text = _TARGETS[target]
+        base = ucd.split(";")[0]
+        columns += [
+            Column(target, "f4", unit, ucd, f"{text}, posterior median"),
+            Column(f"{target}_err_lo", "f4", unit, f"stat.error;{base}", "median minus 16th percentile"),
+            Column(f"{target}_err_hi", "f4", unit, f"stat.error;{base}", "84th percentile minus median"),
+            Column(f"{target}_aleatoric", "f4", unit, f"stat.error;{base}", "error from the data's noise"),
+            Column(f"{target}_epistemic", "f4", unit, f"stat.error;{base}", "error from the network's ignorance"),
+        ]
+    return columns
+
+
+_BAND_UCD = {"u": "em.opt.U", "g": "em.opt.B", "r": "em.opt.R", "i": "em.opt.I", "z": "em.opt.I", "Y": "em.IR.J"}
+
+
+def photometry_columns(bands: Sequence[str]) -> list[Column]:
+    """Return magnitude and signal-to-noise columns, one of each a band."""
+    columns = []
+    for band in bands:
+        em = _BAND_UCD.get(band, "em.opt")
+        columns += [
+            Column(f"mag_{band}", "f4", "mag", f"phot.mag;{em}", f"AB magnitude in {band}, 3 arcsec aperture"),
+            Column(f"snr_{band}", "f4", "", f"stat.snr;{em}", f"signal-to-noise in {band}, 3 arcsec aperture"),
+        ]
+    return columns
+
+
+_CONTEXT = (
+    Column("known_name", "str", "", "meta.id.cross", "nearest known lens of the table given"),
+    Column("known_sep", "f4", "arcsec", "pos.angDistance", "distance to it"),
+    Column("flags", "i4", "", "meta.code.qual", "sum of flag bits; see the flag table"),
+    Column("run_id", "str", "", "meta.id;meta.dataset", "identifier of the run's configuration and code"),
+)
+
+
+def catalog_columns(bands: Sequence[str], n_folds: int, targets: Sequence[str]) -> list[Column]:
+    """Return all columns of a candidate or score table, in order."""
+    return [
+        *_IDENTITY, *score_columns(n_folds), *target_columns(targets), *photometry_columns(bands), *_CONTEXT,
+    ]
+
+
+def object_columns(bands: Sequence[str]) -> list[Column]:
+    """Return the columns known after ingest, before any network has looked."""
+    return [*_IDENTITY, *photometry_columns(bands), next(c for c in _CONTEXT if c.name == "flags")]
+
+
+def flag_names(flags: int) -> list[str]:
+    """Return the names of the bits that are set, in the registry's order."""
+    return [flag.name.lower() for flag in FLAGS if flags & flag]

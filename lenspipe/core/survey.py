@@ -1,0 +1,161 @@
+"""Surveys as data: pixel scale, bands, zero points, PSF, sky, layout of the files.
+
+The packaged surveys and a user's survey are the same kind of TOML file; ``extends = "des"`` takes
+another survey and changes what differs.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from lenspipe.core.errors import ConfigError
+
+#: AB zero point of a flux in nJy: m = 31.4 - 2.5 log10(f / nJy).
+NJY_ZERO_POINT = 31.4
+
+
+class Band(BaseModel):
+    """One filter of a survey."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    psf_fwhm: float = Field(gt=0, description="median PSF FWHM [arcsec]")
+    psf_scatter: float = Field(0.05, ge=0, description="scatter of ln(PSF FWHM) from field to field")
+    psf_beta: float = Field(float("inf"), gt=1, description="Moffat index; inf = Gaussian")
+    sky: float = Field(description="sky surface brightness [AB mag per arcsec^2]")
+    zero_point: float = Field(description="AB zero point of the survey's images [mag]")
+    electrons_zero_point: float = Field(
+        description="AB magnitude that gives one electron in one second [mag]"
+    )
+    exposure: float = Field(gt=0, description="total exposure time [s]")
+    read_noise: float = Field(0.0, ge=0, description="read noise per exposure [electrons]")
+    n_exposures: int = Field(1, ge=1, description="number of exposures in the coadd")
+
+    def electrons_per_njy(self) -> float:
+        """Return the number of electrons that one nJy gives in the whole exposure."""
+        return self.exposure * 10 ** (0.4 * (self.electrons_zero_point - NJY_ZERO_POINT))
+
+    def sky_sigma(self, pixel_scale: float) -> float:
+        """Return the noise of an empty pixel [nJy]: sky Poisson and read noise of all exposures."""
+        gain = self.electrons_per_njy()
+        sky_electrons = gain * 10 ** (0.4 * (NJY_ZERO_POINT - self.sky)) * pixel_scale**2
+        return (sky_electrons + self.n_exposures * self.read_noise**2) ** 0.5 / gain
+
+
+class Layout(BaseModel):
+    """How the survey names its files and extensions."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    pattern: tuple[str, ...] = Field(
+        (), description="file name patterns such as '{tile}_{band}.fits.fz' or '{tile}_{role}_{band}.fits'"
+    )
+    image: tuple[str, ...] = Field(("SCI", "IMAGE"), description="EXTNAMEs of pixels")
+    weight: tuple[str, ...] = Field(("WGT", "WHT", "WEIGHT"), description="EXTNAMEs of inverse variance")
+    variance: tuple[str, ...] = Field(("VARIANCE", "VAR"), description="EXTNAMEs of variance")
+    rms: tuple[str, ...] = Field(("RMS", "ERR", "SIGMA"), description="EXTNAMEs of the noise's sigma")
+    mask: tuple[str, ...] = Field(("MSK", "MASK", "DQ"), description="EXTNAMEs of bit masks")
+    psf: tuple[str, ...] = Field(("PSF",), description="EXTNAMEs of PSF images")
+    bad_bits: int | None = Field(
+        None, ge=0, description="mask bits that make a pixel unusable; not given = any bit"
+    )
+
+
+class Survey(BaseModel):
+    """Everything lenspipe needs to know of a survey."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    description: str = ""
+    source: str = Field("", description="where the numbers come from")
+    pixel_scale: float = Field(gt=0, description="arcsec per pixel")
+    stamp_size: int = Field(64, ge=16, description="default side of a simulated stamp [px]")
+    model_bands: tuple[str, ...] = Field(description="bands that simulations and models use, in order")
+    detection_band: str = Field(description="band in which sources are detected")
+    rgb: tuple[str, str, str] = Field(description="bands shown as red, green and blue")
+    lens_prior: float = Field(5e-4, gt=0, lt=1, description="fraction of targets that are lenses")
+    bands: dict[str, Band]
+    layout: Layout = Layout()
+
+    @model_validator(mode="after")
+    def _bands_exist(self) -> Survey:
+        for name in (*self.model_bands, self.detection_band, *self.rgb):
+            if name not in self.bands:
+                raise ValueError(f"band {name!r} is used but not in [bands]; there are {', '.join(self.bands)}")
+        return self
+
+
+def _data_folder():
+    return resources.files("lenspipe.core") / "data" / "surveys"
+
+
+def survey_names() -> list[str]:
+    """Return the names of the packaged surveys."""
+    return sorted(p.name[:-5] for p in _data_folder().iterdir() if p.name.endswith(".toml"))
+
+
+@cache
+def load_survey(name_or_path: str) -> Survey:
+    """Return a packaged survey by name, or the one described by a TOML file.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such survey, or the file is not valid; the message names the key at fault.
+    """
+    merged = _read_merged(name_or_path, seen=())
+    try:
+        return Survey.model_validate(merged)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        message = first["msg"].removeprefix("Value error, ")
+        raise ConfigError(f"survey {name_or_path!r}: {key + ': ' if key else ''}{message}") from None
+
+
+def _read_merged(name_or_path: str, seen: tuple[str, ...]) -> dict[str, Any]:
+    if name_or_path in seen:
+        raise ConfigError(f"survey files extend each other in a circle: {' -> '.join((*seen, name_or_path))}")
+    if name_or_path in survey_names():
+        text = (_data_folder() / f"{name_or_path}.toml").read_text()
+    elif name_or_path.endswith(".toml"):
+        try:
+            text = Path(name_or_path).read_text()
+        except OSError as error:
+            raise ConfigError(f"cannot read the survey file {name_or_path!r}: {error.strerror}") from None
+    else:
+        raise ConfigError(
+            f"unknown survey {name_or_path!r}; packaged ones are {', '.join(survey_names())}, "
+            "or give the path of a survey file ending in .toml"
+        )
+    try:
+        own = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"survey file {name_or_path!r} is not valid TOML: {error}") from None
+    parent = own.pop("extends", None)
+    if parent is None:
+        return own
+    if parent.endswith(".toml") and not Path(parent).is_absolute():
+        parent = str(Path(name_or_path).parent / parent)
+    return merge(_read_merged(parent, (*seen, name_or_path)), own)
+
+
+def merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Return `base` with `changes` laid over it, table by table."""
+    out = dict(base)
+    for key, value in changes.items():
+        both = isinstance(value, dict) and isinstance(out.get(key), dict)
+        out[key] = merge(out[key], value) if both else value
+    return out
+
+
+def same_scale(a: float, b: float) -> bool:
+    """Tell whether two pixel scales agree to 1 %, far below what a network can see."""
+    return abs(a / b - 1.0) < 0.01

@@ -1,0 +1,147 @@
+"""The frozen records that layers hand to each other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What can be done alone: a tile, a shard, a fold.
+
+    Parameters
+    ----------
+    name : str
+        Unique within its stage; names the unit's outputs and its done-marker.
+    payload : mapping
+        What `Stage.work` needs to know, JSON-able: paths, ranges, never pixels.
+    inputs : tuple of str
+        Files read; their fingerprints are part of the unit's key.
+    settings : mapping
+        The configuration that the result depends on; part of the unit's key.
+    """
+
+    name: str
+    payload: Mapping[str, Any] = field(default_factory=dict)
+    inputs: tuple[str, ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a unit of work hands back: counts for the summary and the files it wrote."""
+
+    outputs: tuple[Path, ...] = ()
+    counts: Mapping[str, int] = field(default_factory=dict)
+    quarantined: tuple[Quarantined, ...] = ()
+
+
+@dataclass(frozen=True)
+class Quarantined:
+    """One row of the quarantine table: an input that was left out, and why."""
+
+    path: str
+    reason: str
+    detail: str = ""
+    hdu: str = ""
+    unit: str = ""
+    object: str = ""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A step of the pipeline, as data.
+
+    `plan(config, store)` lists the units; `work(unit, config, store)` reads, calls a pure function
+    and writes one unit; `gather(config, store)`, where there is one, joins what the units wrote (a
+    model bundle of its folds, one truth table of its shards) once all of them are done.
+    """
+
+    name: str
+    reads: tuple[str, ...]
+    writes: tuple[str, ...]
+    plan: Callable[..., list[Unit]]
+    work: Callable[..., Done]
+    gather: Callable[..., Done] | None = None
+    resources: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """A file of an image set, with what its name says: the band and what the pixels mean, if anything."""
+
+    path: str
+    band: str = ""
+    role: str = ""
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """The files that together are one tile or one cutout."""
+
+    name: str
+    files: tuple[ImageFile, ...]
+
+
+@dataclass(frozen=True)
+class RawBand:
+    """One band as it stands in the files, before calibration.
+
+    `noise` holds the pixels of a noise map and `noise_kind` what they are: ``weight`` (inverse
+    variance), ``variance``, ``rms``, or an empty string where there is none.
+    """
+
+    band: str
+    data: np.ndarray
+    header: Any
+    path: str
+    noise: np.ndarray | None = None
+    noise_kind: str = ""
+    mask: np.ndarray | None = None
+    psf: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class BandImage:
+    """One band of a tile or cutout, calibrated.
+
+    Parameters
+    ----------
+    band : str
+    flux : ndarray (y, x), float32
+        nJy per pixel; bad pixels are NaN.
+    sigma : ndarray (y, x), float32
+        Noise [nJy per pixel]; bad pixels are inf.
+    wcs : astropy.wcs.WCS or None
+        None for a stamp without sky coordinates.
+    pixel_scale : float
+        arcsec per pixel.
+    psf_fwhm : float
+        arcsec.
+    saturated : ndarray (y, x), bool
+    flags : int
+        Flag bits of `core.schema.FLAGS` that hold for the whole band.
+    """
+
+    band: str
+    flux: np.ndarray
+    sigma: np.ndarray
+    wcs: Any
+    pixel_scale: float
+    psf_fwhm: float
+    saturated: np.ndarray
+    flags: int = 0
+
+
+@dataclass(frozen=True)
+class StampFormat:
+    """What stamps a run works on: bands in order, side [px] and pixel scale [arcsec]."""
+
+    bands: tuple[str, ...]
+    size: int
+    pixel_scale: float

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from lenspipe.core.errors import ConfigError
+from lenspipe.core.survey import load_survey, same_scale, survey_names
+
+
+def test_all_packaged_surveys_load():
+    assert {"des", "lsst", "hsc", "kids", "cfhtls", "euclid"} <= set(survey_names())
+    for name in survey_names():
+        assert load_survey(name).name == name
+
+
+def test_des_sky_reproduces_the_published_depths():
+    # S/N 10 in a 1.95 arcsec aperture, DES Y6: science.md, section 4
+    survey = load_survey("des")
+    pixels = math.pi * (1.95 / 2 / survey.pixel_scale) ** 2
+    for band, depth in {"g": 24.7, "r": 24.4, "i": 23.8, "z": 23.1, "Y": 21.7}.items():
+        flux = 10 * survey.bands[band].sky_sigma(survey.pixel_scale) * math.sqrt(pixels)
+        assert 31.4 - 2.5 * math.log10(flux) == pytest.approx(depth, abs=0.25)
+
+
+def test_a_survey_file_extends_another(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text('extends = "des"\nname = "mine"\n[bands.g]\npsf_fwhm = 2.5\n[layout]\npattern = ["{tile}.{band}.fits"]\n')
+    survey = load_survey(str(path))
+    assert survey.bands["g"].psf_fwhm == 2.5
+    assert survey.bands["g"].sky == load_survey("des").bands["g"].sky
+    assert survey.layout.pattern == ("{tile}.{band}.fits",)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("pixel_scale = ", "not valid TOML"),
+        ('extends = "des"\npixel_scael = 1', "pixel_scael"),
+        ('extends = "des"\npixel_scale = -1', "pixel_scale"),
+        ('extends = "des"\nmodel_bands = ["q"]', "'q'"),
+    ],
+)
+def test_a_bad_survey_file_is_named_with_its_key(tmp_path, text, message):
+    path = tmp_path / "bad.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        load_survey(str(path))
+
+
+def test_unknown_survey_and_circles(tmp_path):
+    with pytest.raises(ConfigError, match=r"unknown survey 'dse'; packaged ones are .*des"):
+        load_survey("dse")
+    a, b = tmp_path / "a.toml", tmp_path / "b.toml"
+    a.write_text('extends = "b.toml"')
+    b.write_text('extends = "a.toml"')
+    with pytest.raises(ConfigError, match="circle"):
+        load_survey(str(a))
+
+
+def test_same_scale():
+    assert same_scale(0.263, 0.2637)
+    assert not same_scale(0.263, 0.27)

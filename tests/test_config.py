@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import tomllib
+
+import pytest
+from conftest import ROOT
+
+from lenspipe.config import Config, config_hash, describe, load_config, settings_of, to_toml
+from lenspipe.core.errors import ConfigError
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "pipelines").glob("*.toml")), ids=lambda path: path.name)
+def test_every_recipe_is_valid(path):
+    config = load_config(path)
+    assert load_config(None, [f"survey={config.survey}"])  # its survey is there too
+
+
+def test_recipes_hold_only_differences():
+    defaults = Config().model_dump(mode="json")
+    for path in (ROOT / "pipelines").glob("*.toml"):
+        for key, value in _leaves(tomllib.loads(path.read_text())):
+            default = defaults
+            for part in key:
+                default = default[part]
+            assert value != default or key == ("survey",), f"{path.name}: {'.'.join(key)} is the default"
+
+
+def _leaves(data, prefix=()):
+    for key, value in data.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, (*prefix, key))
+        else:
+            yield (*prefix, key), value
+
+
+def test_resolved_config_reads_back_identically(tmp_path):
+    config = load_config(None, ["run.seed=5", "ingest.images=['a b.fits','ü.fits']", "catalog.prefix=XY"])
+    path = tmp_path / "config.toml"
+    path.write_text(to_toml(config, comments=True))
+    assert load_config(path) == config
+
+
+def test_later_set_wins_and_bare_words_are_strings():
+    config = load_config(None, ["run.seed=1", "run.seed=2", "survey=lsst"])
+    assert (config.run.seed, config.survey) == (2, "lsst")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("ingest.targts=x", "unknown key 'ingest.targts'; did you mean 'ingest.targets'"),
+        ("run.seed=minus", "run.seed: .*integer.*'minus'"),
+        ("run.seed=-1", "run.seed: .*greater than or equal to 0"),
+        ("run.seed", "--set expects key=value"),
+        ("nonsense.deep.key=1", "unknown key 'nonsense'"),
+        ("train.detector.folds=1.5", "train.detector.folds"),
+    ],
+)
+def test_a_mistake_is_named(override, message):
+    with pytest.raises(ConfigError, match=message):
+        load_config(None, [override])
+
+
+def test_a_missing_or_broken_recipe_is_one_line(tmp_path):
+    with pytest.raises(ConfigError, match=r"cannot read the recipe .*nope\.toml'"):
+        load_config(tmp_path / "nope.toml")
+    broken = tmp_path / "broken.toml"
+    broken.write_text("[run\nseed=1")
+    with pytest.raises(ConfigError, match="not valid TOML"):
+        load_config(broken)
+
+
+def test_every_key_has_a_meaning_and_changes_the_hash():
+    base = config_hash(Config())
+    for key, default, meaning in describe():
+        assert meaning, key
+        if key == "slip.model":  # one mass model so far: there is no other value
+            continue
+        other = _another(key, default)
+        assert config_hash(load_config(None, [f"{key}={other}"])) != base, key
+
+
+def _another(key, default):
+    special = {
+        "survey": '"lsst"', "simulate.kind": '"lens"', "simulate.scene": '"plain"', "ingest.kind": '"tile"',
+        "train.detector.precision": '"float32"', "train.regressor.precision": '"float32"',
+        "train.detector.targets": '["theta_e"]', "train.regressor.targets": '["theta_e"]',
+        "run.stages": '["slip"]', "ingest.images": '["a.fits"]', "ingest.bands": '["g"]',
+        "train.detector.bn_momentum": "0.8", "train.regressor.bn_momentum": "0.8",
+    }  # fmt: skip
+    if key in special:
+        return special[key]
+    if isinstance(default, bool):
+        return str(not default).lower()
+    if isinstance(default, str):
+        return '"other"'
+    return (default * 0.5 or 0.1) if isinstance(default, float) else default + 1
+
+
+def test_settings_of_a_stage_hold_its_sections_the_seed_and_the_survey():
+    config = load_config(None, ["run.seed=9", "survey=hsc"])
+    settings = settings_of(config, "ingest", "train.detector")
+    assert settings["seed"] == 9
+    assert settings["survey"]["name"] == "hsc"
+    assert set(settings) == {"seed", "survey", "ingest", "train.detector"}
