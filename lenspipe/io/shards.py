@@ -1,0 +1,88 @@
+"""Shards: stamps stored in HDF5, one writer a file, written whole or not at all.
+
+Layout (contract, "Simulated sets"): dataset ``image`` float32 (n, y, x, band) [nJy per pixel],
+``noise_sigma`` float32 (n, band), attributes ``bands``, ``pixel_scale`` [arcsec], ``zero_point``,
+``survey``, ``seed``, ``schema_version``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from lenspipe.core.errors import InputError
+from lenspipe.core.schema import SCHEMA_VERSION
+from lenspipe.core.survey import NJY_ZERO_POINT
+from lenspipe.io.files import replacing
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Stamps of one file: `image` (n, y, x, band) and `noise_sigma` (n, band), both nJy, float32."""
+
+    image: np.ndarray
+    noise_sigma: np.ndarray
+    bands: tuple[str, ...]
+    pixel_scale: float
+    survey: str
+    seed: int
+
+
+def shard_name(index: int) -> str:
+    """Return the file name of a simulated set's shard."""
+    return f"shard-{index:05d}.h5"
+
+
+def write_shard(path: str | Path, shard: Shard) -> None:
+    """Write a shard atomically; stamps are chunked one by one, so that any row can be read alone."""
+    n, *stamp = shard.image.shape
+    if shard.noise_sigma.shape != (n, len(shard.bands)) or stamp[-1] != len(shard.bands):
+        raise ValueError(
+            f"shard {path}: image {shard.image.shape}, noise_sigma {shard.noise_sigma.shape} and "
+            f"{len(shard.bands)} bands do not fit together"
+        )
+    with replacing(path) as temporary, h5py.File(temporary, "w") as file:
+        file.create_dataset(
+            "image", data=np.asarray(shard.image, np.float32), chunks=(1, *stamp) if n else None
+        )
+        file.create_dataset("noise_sigma", data=np.asarray(shard.noise_sigma, np.float32))
+        file.attrs["bands"] = list(shard.bands)
+        file.attrs["pixel_scale"] = shard.pixel_scale
+        file.attrs["zero_point"] = NJY_ZERO_POINT
+        file.attrs["survey"] = shard.survey
+        file.attrs["seed"] = shard.seed
+        file.attrs["schema_version"] = SCHEMA_VERSION
+
+
+def read_shard(path: str | Path, rows: slice | np.ndarray | None = None) -> Shard:
+    """Return the stamps of a shard, or some of its rows (in increasing order).
+
+    Raises
+    ------
+    InputError
+        If the file is missing or is not a shard.
+    """
+    selection = slice(None) if rows is None else rows
+    try:
+        with h5py.File(path, "r") as file:
+            return Shard(
+                image=file["image"][selection],
+                noise_sigma=file["noise_sigma"][selection],
+                bands=tuple(str(band) for band in file.attrs["bands"]),
+                pixel_scale=float(file.attrs["pixel_scale"]),
+                survey=str(file.attrs["survey"]),
+                seed=int(file.attrs["seed"]),
+            )
+    except (OSError, KeyError) as error:
+        raise InputError(f"{path} is not a readable shard of stamps ({error}); make it again") from None
+
+
+def list_shards(folder: str | Path) -> list[Path]:
+    """Return the shards of a folder in order; `InputError` if there is none."""
+    paths = sorted(Path(folder).glob("shard-*.h5"))
+    if not paths:
+        raise InputError(f"no shards (shard-*.h5) in {folder}; make some with `lenspipe simulate --out {folder}`")
+    return paths

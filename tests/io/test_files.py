@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from lenspipe.io.files import digest, replacing, write_json, write_text
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path):
+    path = tmp_path / "a.txt"
+    write_text(path, "old")
+
+    def fail():
+        with replacing(path) as temporary:
+            temporary.write_text("half")
+            raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        fail()
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_json_holds_numpy_and_no_nan(tmp_path):
+    data = {"a": np.float32(1.5), "b": np.arange(3), "c": float("nan"), "d": (np.int64(2), np.inf)}
+    write_json(tmp_path / "a.json", data)
+    assert json.loads((tmp_path / "a.json").read_text()) == {"a": 1.5, "b": [0, 1, 2], "c": None, "d": [2, None]}
+
+
+def test_digest_tells_content(tmp_path):
+    write_text(tmp_path / "a", "x")
+    write_text(tmp_path / "b", "x")
+    write_text(tmp_path / "c", "y")
+    assert digest(tmp_path / "a") == digest(tmp_path / "b") != digest(tmp_path / "c")

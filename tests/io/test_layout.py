@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import pytest
+
+from lenspipe.core.errors import InputError
+from lenspipe.core.survey import Survey, load_survey
+from lenspipe.io.layout import find_images, group_files, parse_name
+
+DES = load_survey("des")
+
+
+@pytest.mark.parametrize(
+    ("name", "tile", "band", "role"),
+    [
+        ("DESJ033056.9318-522813.0188_g_wht.fits", "DESJ033056.9318-522813.0188", "g", "weight"),
+        ("DES0325-5206_i.fits.fz", "DES0325-5206", "i", ""),
+        ("CFHTLS-test_r.fits", "CFHTLS-test", "r", ""),
+        ("c4d_171113_060340_ooi_r_ls9.N6.fits", "c4d_171113_060340_ls9.N6", "r", "image"),
+        ("r_field.fits.gz", "field", "r", ""),
+        ("galaxy.fits", "galaxy", "", ""),
+        ("tile_y.fits", "tile_y", "", ""),  # DES's reddest band is Y
+    ],
+)
+def test_names_tell_tile_band_and_role(name, tile, band, role):
+    found, file = parse_name(f"/data/{name}", DES)
+    assert (found, file.band, file.role) == (tile, band, role)
+
+
+def test_patterns_of_the_survey_come_first():
+    layout = {"pattern": ["calexp-{band}-{tile}.fits", "{role}-{band}-{tile}.fits"]}
+    survey = Survey.model_validate({**DES.model_dump(), "layout": layout})
+    assert parse_name("calexp-i-8523_g.fits", survey)[0] == "8523_g"
+    name, file = parse_name("WHT-g-8523.fits", survey)
+    assert (name, file.band, file.role) == ("8523", "g", "weight")
+
+
+def test_files_of_a_tile_are_one_set_and_folders_keep_tiles_apart():
+    paths = ["a/T1_g.fits", "a/T1_r.fits", "b/T1_g.fits", "a/T2_g.fits"]
+    sets = group_files(paths, DES)
+    assert [len(image_set.files) for image_set in sets] == [2, 1, 1]
+    assert len({image_set.name for image_set in sets}) == 3
+    assert group_files(reversed(paths), DES) == sets
+
+
+def test_inputs_are_files_folders_and_patterns(tmp_path):
+    for name in ("x_g.fits", "x_r.fits.fz", "notes.txt", "sub dir/ü_g.fits"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    assert len(find_images([str(tmp_path)])) == 3
+    assert find_images([str(tmp_path / "*_g.fits"), str(tmp_path / "x_g.fits")]) == [str(tmp_path / "x_g.fits")]
+    missing = str(tmp_path / "gone.fits")
+    assert find_images([str(tmp_path / "x_g.fits"), missing])[-1] == missing  # kept, to be quarantined
+
+
+def test_inputs_that_name_nothing_are_the_user_s_mistake(tmp_path):
+    (tmp_path / "empty").mkdir()
+    for item in (tmp_path / "gone.fits", tmp_path / "empty", tmp_path / "*.fits"):
+        with pytest.raises(InputError, match=r"no such file|no FITS files|no file matches"):
+            find_images([str(item)])

@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import h5py
+import numpy as np
+import pytest
+
+from lenspipe.core.errors import InputError
+from lenspipe.io.shards import Shard, list_shards, read_shard, shard_name, write_shard
+
+RNG = np.random.default_rng(1)
+
+
+def make_shard(n=5) -> Shard:
+    image = RNG.normal(size=(n, 8, 8, 3)).astype(np.float32)
+    return Shard(image, np.ones((n, 3), np.float32), ("g", "r", "i"), 0.263, "des", 7)
+
+
+@pytest.mark.parametrize("n", [0, 1, 5])
+def test_round_trip_is_exact(tmp_path, n):
+    shard = make_shard(n)
+    write_shard(tmp_path / shard_name(3), shard)
+    back = read_shard(tmp_path / "shard-00003.h5")
+    assert np.array_equal(back.image, shard.image)
+    assert np.array_equal(back.noise_sigma, shard.noise_sigma)
+    assert (back.bands, back.pixel_scale, back.survey, back.seed) == (("g", "r", "i"), 0.263, "des", 7)
+
+
+def test_rows_alone_and_the_contract_s_attributes(tmp_path):
+    shard = make_shard()
+    write_shard(tmp_path / "shard-00000.h5", shard)
+    assert np.array_equal(read_shard(tmp_path / "shard-00000.h5", np.array([1, 4])).image, shard.image[[1, 4]])
+    with h5py.File(tmp_path / "shard-00000.h5") as file:
+        assert {"bands", "pixel_scale", "zero_point", "survey", "seed", "schema_version"} <= set(file.attrs)
+        assert file.attrs["zero_point"] == 31.4
+    assert list_shards(tmp_path) == [tmp_path / "shard-00000.h5"]
+
+
+def test_same_content_same_bytes(tmp_path):
+    shard = make_shard()
+    for name in ("a.h5", "b.h5"):
+        write_shard(tmp_path / name, shard)
+    assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
+
+
+def test_faults_are_named(tmp_path):
+    with pytest.raises(InputError, match="no shards"):
+        list_shards(tmp_path)
+    (tmp_path / "bad.h5").write_bytes(b"not hdf5")
+    with pytest.raises(InputError, match=r"bad\.h5 is not a readable shard"):
+        read_shard(tmp_path / "bad.h5")
+    with pytest.raises(ValueError, match="do not fit"):
+        write_shard(tmp_path / "c.h5", Shard(np.zeros((2, 8, 8, 3)), np.ones((1, 3)), ("g", "r", "i"), 1.0, "des", 1))
+    assert not list(tmp_path.glob(".*part*"))
