@@ -1,0 +1,1 @@
+"""From scored detections to a ranked catalog: merging, ranking, naming, matching."""

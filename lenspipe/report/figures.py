@@ -1,0 +1,250 @@
+"""Figures as data URIs, each drawn twice: for light and for dark pages.
+
+Only matplotlib's object interface is used (no pyplot, no global state). Colours are from Okabe & Ito
+(2008), told apart by colour-blind readers; meaning never rests on colour alone.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, NullFormatter
+
+
+@dataclass(frozen=True)
+class Theme:
+    """Colours of a figure: text and axes, faint lines, and three series."""
+
+    ink: str
+    faint: str
+    first: str
+    second: str
+    third: str
+
+
+LIGHT = Theme(ink="#33373d", faint="#9aa0a8", first="#0072b2", second="#d55e00", third="#009e73")
+DARK = Theme(ink="#c9ced6", faint="#6d747e", first="#56b4e9", second="#e69f00", third="#2fc49a")
+
+SYMBOLS = {
+    "theta_e": r"$\theta_\mathrm{E}$",
+    "sigma_v": r"$\sigma_v$",
+    "z_lens": r"$z_\mathrm{lens}$",
+    "z_src": r"$z_\mathrm{src}$",
+    "q": r"$q$",
+    "phi": r"$\varphi$",
+}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One figure: data URIs for both themes, words for those who cannot see it, a caption."""
+
+    light: str
+    dark: str
+    alt: str
+    caption: str
+
+
+def picture(draw: Callable[..., Figure], *data: Any, alt: str, caption: str) -> Picture:
+    """Return `draw(*data, theme)` for both themes as SVG data URIs."""
+    return Picture(_svg(draw, data, LIGHT), _svg(draw, data, DARK), alt, caption)
+
+
+def _svg(draw: Callable[..., Figure], data: tuple, theme: Theme) -> str:
+    settings = {
+        "svg.hashsalt": "lenspipe",
+        "font.size": 10.5,
+        "mathtext.fontset": "stix",
+        "savefig.transparent": True,
+        "text.color": theme.ink,
+        "axes.labelcolor": theme.ink,
+        "axes.edgecolor": theme.faint,
+        "xtick.color": theme.faint,
+        "ytick.color": theme.faint,
+        "xtick.labelcolor": theme.ink,
+        "ytick.labelcolor": theme.ink,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.linewidth": 0.8,
+        "legend.frameon": False,
+        "legend.fontsize": 9.5,
+    }
+    buffer = io.BytesIO()
+    with matplotlib.rc_context(settings):
+        draw(*data, theme).savefig(buffer, format="svg", dpi=160, metadata={"Date": None, "Creator": None})
+    return data_uri(buffer.getvalue(), "image/svg+xml")
+
+
+def data_uri(content: bytes, kind: str) -> str:
+    """Return bytes as a base64 data URI of the media type `kind`."""
+    return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
+
+
+def _axes(width: float = 4.8, height: float = 3.7) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.add_subplot()
+
+
+# -- figures -----------------------------------------------------------------------------------------
+
+
+def draw_roc(roc: Mapping[str, Any], theme: Theme) -> Figure:
+    """Draw true against false positive rate, log abscissa: a line a fold, their mean and its std."""
+    figure, ax = _axes()
+    fpr = np.asarray(roc["fpr"], dtype=float)
+    mean, std = np.asarray(roc["tpr_mean"], dtype=float), np.asarray(roc["tpr_std"], dtype=float)
+    on_axis = fpr > 0
+    for i, (x, y) in enumerate(roc["folds"]):
+        x, y = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
+        label = f"{len(roc['folds'])} folds" if i == 0 else None
+        ax.plot(x[x > 0], y[x > 0], color=theme.faint, lw=0.7, label=label, drawstyle="steps-post")
+    ax.fill_between(
+        fpr[on_axis],
+        np.clip(mean - std, 0, 1)[on_axis],
+        np.clip(mean + std, 0, 1)[on_axis],
+        color=theme.first,
+        alpha=0.2,
+        lw=0,
+        label="± 1 std",
+    )
+    ax.plot(fpr[on_axis], mean[on_axis], color=theme.first, lw=2, label="mean")
+    chance = np.geomspace(max(fpr[on_axis].min(initial=1.0), 1e-6), 1, 100)
+    ax.plot(chance, chance, color=theme.faint, lw=0.9, ls=":", label="chance")
+    ax.set(xscale="log", xlim=(chance[0], 1), ylim=(0, 1.02))
+    ax.set(xlabel="false positive rate", ylabel="true positive rate")
+    ax.legend(loc="lower right")
+    return figure
+
+
+def draw_scores(lens: np.ndarray, nonlens: np.ndarray, theme: Theme) -> Figure:
+    """Draw histograms of the score of both classes, log counts."""
+    figure, ax = _axes()
+    bins = np.linspace(0, 1, 41).tolist()
+    ax.hist(_finite(nonlens), bins, color=theme.second, alpha=0.3, label="not a lens", histtype="stepfilled")
+    ax.hist(_finite(nonlens), bins, color=theme.second, histtype="step", lw=1.2, ls="--")
+    ax.hist(_finite(lens), bins, color=theme.first, histtype="step", lw=1.8, label="lens")
+    ax.set_ylim(0.7, 2 * max(5.0, ax.dataLim.y1))  # before the scale: log axes warn of empty data
+    ax.set(yscale="log", xlim=(0, 1), xlabel="score", ylabel="objects")
+    ax.legend(loc="upper center")
+    return figure
+
+
+def draw_one_to_one(target: str, values: Mapping[str, Any], theme: Theme) -> Figure:
+    """Draw the posterior median against the truth, with errors and the running 16-84 % band.
+
+    The bars are those of at most 100 objects: more of them hide the points.
+    """
+    figure, ax = _axes(3.7, 3.5)
+    columns = [np.asarray(values[key], dtype=float) for key in ("true", "median", "err_lo", "err_hi")]
+    true, median, lo, hi = np.compress(np.isfinite(columns[0] + columns[1]), columns, axis=1)
+    some = slice(None, None, max(1, math.ceil(len(true) / 100)))
+    errors = np.clip(np.nan_to_num([lo[some], hi[some]]), 0, None)
+    ax.errorbar(
+        true[some],
+        median[some],
+        errors,
+        fmt="none",
+        ecolor=theme.first,
+        elinewidth=0.6,
+        alpha=0.5,
+        rasterized=True,
+    )
+    ax.plot(true, median, ".", color=theme.first, ms=2.5, alpha=0.6, mew=0, rasterized=True)
+    limits = _limits(true, median)
+    ax.plot(limits, limits, color=theme.ink, lw=1)
+    if len(true) >= 40:
+        edges = np.unique(np.quantile(true, np.linspace(0, 1, min(13, len(true) // 15 + 2))))
+        bins = np.clip(np.digitize(true, edges) - 1, 0, len(edges) - 2)
+        used = [k for k in range(len(edges) - 1) if np.sum(bins == k) >= 5]
+        center = [np.median(true[bins == k]) for k in used]
+        low, middle, high = (
+            np.array([np.percentile(median[bins == k], (16, 50, 84)) for k in used]).reshape(-1, 3).T
+        )
+        ax.plot(center, middle, color=theme.second, lw=1.6, label="median, 16–84 %", zorder=4)
+        ax.fill_between(center, low, high, color=theme.second, alpha=0.35, lw=0, zorder=3)
+        ax.legend(loc="upper left")
+    unit = f" [{values['unit']}]" if values.get("unit") else ""
+    symbol = SYMBOLS.get(target, target.replace("$", r"\$"))
+    ax.set(xlim=limits, ylim=limits, xlabel=f"true {symbol}{unit}", ylabel=f"predicted {symbol}{unit}")
+    ax.set_box_aspect(1)
+    return figure
+
+
+def _limits(*arrays: np.ndarray) -> tuple[float, float]:
+    values = _finite(np.concatenate(arrays))
+    if not len(values):
+        return 0.0, 1.0
+    low, high = np.percentile(values, (0.2, 99.8))
+    margin = 0.05 * (high - low) or 0.5
+    return float(low - margin), float(high + margin)
+
+
+def draw_slip(slip: Mapping[str, Any], theme: Theme) -> Figure:
+    """Draw the posterior of the slip and the histogram of the realizations' estimates."""
+    figure, ax = _axes()
+    realizations = _finite(slip.get("gamma_realizations", ()))
+    if len(realizations):
+        n_bins = int(np.clip(np.sqrt(len(realizations)) * 1.5, 8, 40))
+        ax.hist(
+            realizations,
+            n_bins,
+            density=True,
+            color=theme.second,
+            alpha=0.3,
+            histtype="stepfilled",
+            label=f"{len(realizations)} realizations",
+        )
+    if slip.get("posterior") is not None:
+        gamma, density = (np.asarray(part, dtype=float) for part in slip["posterior"])
+        area = np.trapezoid(density, gamma)
+        ax.plot(gamma, density / area if area > 0 else density, color=theme.first, lw=2, label="posterior")
+        kept = gamma[density > 1e-4 * density.max(initial=0)]
+        if len(kept) > 1:
+            ax.set_xlim(min(kept.min(), *realizations, 1), max(kept.max(), *realizations, 1))
+    ax.axvline(1, color=theme.ink, lw=1, ls=":", label="general relativity")
+    ax.set(xlabel=r"slip $\gamma = \Phi/\Psi$", ylabel="probability density", ylim=(0, None))
+    figure.legend(loc="outside upper center", ncols=3)
+    return figure
+
+
+def draw_history(history: Sequence[Mapping[str, Any]], theme: Theme) -> Figure:
+    """Draw the loss against the epoch: training dashed, validation solid, a line a fold."""
+    figure, ax = _axes()
+    for fold in dict.fromkeys(row.get("fold", 0) for row in history):
+        rows = [row for row in history if row.get("fold", 0) == fold]
+        for key, style, color in (("loss", "--", theme.faint), ("val_loss", "-", theme.first)):
+            points = [(_number(row["epoch"]), _number(row.get(key))) for row in rows]
+            ax.plot(
+                *np.array(points).T, ls=style, color=color, lw=1.2, marker="." if len(points) < 3 else None
+            )
+    ax.plot([], [], ls="--", color=theme.faint, label="training")
+    ax.plot([], [], ls="-", color=theme.first, label="validation")
+    low, high = ax.dataLim.intervaly
+    if low > 0 and high / low > 10:
+        ax.set_yscale("log")
+        ax.yaxis.set_minor_formatter(NullFormatter())
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.set(xlabel="epoch", ylabel="loss")
+    ax.legend(loc="upper right")
+    return figure
+
+
+def _finite(values: Any) -> np.ndarray:
+    values = np.asarray(values, dtype=float).ravel()
+    return values[np.isfinite(values)]
+
+
+def _number(value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return math.nan

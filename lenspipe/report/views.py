@@ -1,0 +1,300 @@
+"""What the page shows: numbers as words, stamps as pictures, ready for the template."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from astropy.table import Row, Table
+from markupsafe import Markup
+
+from lenspipe.core.schema import FLAGS, flag_names
+from lenspipe.report.figures import (
+    Picture,
+    draw_history,
+    draw_one_to_one,
+    draw_roc,
+    draw_scores,
+    draw_slip,
+    picture,
+)
+from lenspipe.report.stamps import colour_stamp
+
+if TYPE_CHECKING:
+    from lenspipe.report.html import ReportData
+
+#: Rows of the quarantine table that the page shows; the file beside it has all.
+MAX_QUARANTINE = 300
+
+# symbol, words, decimals, mark on the number, unit after its errors
+_TARGETS = {
+    "theta_e": (Markup("<i>θ</i><sub>E</sub>"), "Einstein radius", 2, "″", ""),
+    "sigma_v": (Markup("<i>σ<sub>v</sub></i>"), "velocity dispersion", 0, "", "km/s"),
+    "z_lens": (Markup("<i>z</i><sub>lens</sub>"), "redshift of the lens", 2, "", ""),
+    "z_src": (Markup("<i>z</i><sub>src</sub>"), "redshift of the source", 2, "", ""),
+    "q": (Markup("<i>q</i>"), "axis ratio of the mass", 2, "", ""),
+    "phi": (Markup("<i>φ</i>"), "position angle of the mass", 0, "°", ""),
+}
+_METRICS = {
+    "auroc": "AUROC",
+    "tpr_at_fpr_1e-3": "TPR at FPR 10⁻³",
+    "tpr_at_fpr_1e-4": "TPR at FPR 10⁻⁴",
+    "tpr0": "TPR₀",
+    "tpr10": "TPR₁₀",
+    "f_beta": "Fᵦ",
+    "n_lens": "lenses tested",
+    "n_nonlens": "non-lenses tested",
+}
+_TARGET_METRICS = {
+    "bias": "bias",
+    "scatter68": "68 % scatter",
+    "mean_abs_frac": "mean |Δ|/true",
+    "outlier_frac": "outliers",
+    "n_test": "tested",
+}
+
+
+# -- words and numbers -------------------------------------------------------------------------------
+
+
+def number(value: Any, decimals: int = 3) -> str:
+    """Return a number for a person: fixed decimals, a true minus sign, a dash for what is not known."""
+    value = math.nan if value is None or value is np.ma.masked else float(value)
+    if not math.isfinite(value):
+        return "–"
+    return f"{round(value, decimals) + 0.0:,.{decimals}f}".replace("-", "−")  # + 0.0: no "−0.00"
+
+
+def count(value: Any) -> str:
+    return "–" if value is None else f"{int(value):,}"
+
+
+def plain_number(value: Any) -> str:
+    """Return a number for the page's script; empty if not finite."""
+    return f"{float(value):.6g}" if math.isfinite(float(value)) else ""
+
+
+# -- what the page shows -----------------------------------------------------------------------------
+
+
+def headline(data: ReportData) -> list[tuple[str, str, str]]:
+    """Return (number, words, anchor) of the run's story: from images to candidates."""
+    stages = {str(row.get("stage")): row for row in data.funnel}
+    ingest, find = stages.get("ingest", {}), stages.get("find", {})
+    story: list[tuple[Any, str, str]] = []
+    if "units_done" in ingest:
+        story.append((ingest["units_done"], "images searched", "funnel"))
+    objects = find.get("objects_out", ingest.get("objects_out"))
+    if objects is not None:
+        story.append((objects, "objects scored", "funnel"))
+    if data.candidates is not None:
+        story.append((len(data.candidates), "candidates", "candidates"))
+        if "known_name" in data.candidates.colnames:
+            story.append(
+                (sum(bool(str(name)) for name in data.candidates["known_name"]), "known before", "candidates")
+            )
+    if data.quarantine is not None:
+        story.append((len(data.quarantine), "quarantined", "quarantine"))
+    return [(count(value), words, anchor) for value, words, anchor in story]
+
+
+def cards(data: ReportData) -> list[dict[str, Any]]:
+    if data.candidates is None:
+        return []
+    names = set(data.candidates.colnames)
+    return [_card(data, names, i, row) for i, row in enumerate(data.candidates)]
+
+
+def _card(data: ReportData, names: set[str], i: int, row: Row) -> dict[str, Any]:
+    def get(name: str, missing: Any = math.nan) -> Any:
+        return row[name] if name in names and row[name] is not np.ma.masked else missing
+
+    measures = [
+        {
+            "symbol": symbol,
+            "words": words,
+            "mark": mark,
+            "unit": unit,
+            "value": number(row[target], decimals),
+            "hi": number(get(f"{target}_err_hi"), decimals),
+            "lo": number(get(f"{target}_err_lo"), decimals),
+        }
+        for target, (symbol, words, decimals, mark, unit) in _TARGETS.items()
+        if target in names
+    ]
+    bands = [name.removeprefix("mag_") for name in data.candidates.colnames if name.startswith("mag_")]
+    return {
+        "rank": i + 1,
+        "name": str(get("name", "")) or str(get("object_id", "")) or f"candidate {i + 1}",
+        "object_id": str(get("object_id", "")),
+        "tile": str(get("tile", "")),
+        "stamp": _stamp(data, i),
+        "ring": _ring(data, get("theta_e")),
+        "bar": _scale_bar(data),
+        "score": number(get("score")),
+        "score_err": number(get("score_err")),
+        "p_lens": number(get("p_lens"), 2),
+        "score_key": plain_number(get("score")),
+        "theta_key": plain_number(get("theta_e")),
+        "measures": measures,
+        "mags": [(band, number(get(f"mag_{band}"), 2)) for band in bands],
+        "ra": f"{get('ra'):.5f}" if math.isfinite(get("ra")) else "",
+        "dec": f"{get('dec'):+.5f}" if math.isfinite(get("dec")) else "",
+        "known": str(get("known_name", "")),
+        "known_sep": number(get("known_sep"), 1),
+        "flags": [name.replace("_", " ") for name in flag_names(int(get("flags", 0)))],
+    }
+
+
+def _stamp(data: ReportData, i: int) -> str:
+    if data.stamps is None or i >= len(data.stamps):
+        return ""
+    bands = list(data.bands)
+    chosen = [bands.index(band) for band in data.rgb if band in bands]
+    indices = chosen if len(chosen) == 3 else [0, 0, 0]
+    sigma = np.zeros(data.stamps.shape[-1]) if data.noise_sigma is None else data.noise_sigma[i]
+    return colour_stamp(data.stamps[i], sigma, indices)
+
+
+def _side(data: ReportData) -> float:
+    """Return the side of a stamp [arcsec], NaN where it is not known."""
+    if data.stamps is None or not data.pixel_scale:
+        return math.nan
+    return data.stamps.shape[1] * data.pixel_scale
+
+
+def _ring(data: ReportData, theta_e: float) -> float | None:
+    """Return the Einstein radius in percent of the stamp's side."""
+    radius = 100.0 * float(theta_e) / _side(data)
+    return round(radius, 2) if math.isfinite(radius) and 0 < radius < 70 else None
+
+
+def _scale_bar(data: ReportData) -> tuple[float, str] | None:
+    """Return length in percent of the side and label of the longest round bar under a third of it."""
+    side = _side(data)
+    fitting = [length for length in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 60) if length < side / 3]
+    return (round(100 * fitting[-1] / side, 2), f"{fitting[-1]:g}″") if fitting else None
+
+
+def flags_seen(candidates: Table | None) -> list[tuple[str, str]]:
+    if candidates is None or "flags" not in candidates.colnames:
+        return []
+    seen = int(np.bitwise_or.reduce(np.asarray(candidates["flags"], dtype=int), initial=0))
+    return [(str(flag.name).lower().replace("_", " "), text) for flag, text in FLAGS.items() if seen & flag]
+
+
+def detector_view(detector: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    if detector is None:
+        return None
+    metrics = detector.get("metrics") or {}
+    rows = []
+    for key, words in _METRICS.items():
+        if isinstance(metrics.get(key), (int, float)):
+            text = count(metrics[key]) if key.startswith("n_") else number(metrics[key])
+            if isinstance(metrics.get(f"{key}_std"), (int, float)):
+                text += f" ± {number(metrics[f'{key}_std'])}"
+            rows.append((words, text))
+    pictures: list[Picture] = []
+    if detector.get("roc") is not None:
+        pictures.append(
+            picture(
+                draw_roc, detector["roc"], alt="true positive rate against false positive rate",
+                caption="ROC on held-out folds. A survey lives at the left end, with few false positives.",
+            )
+        )
+    if detector.get("scores_lens") is not None and detector.get("scores_nonlens") is not None:
+        pictures.append(
+            picture(
+                draw_scores, detector["scores_lens"], detector["scores_nonlens"],
+                alt="histograms of the score by class",
+                caption="Out-of-fold scores of both classes.",
+            )
+        )
+    return {"metrics": rows, "pictures": pictures}
+
+
+def regressor_view(regressor: Mapping[str, Mapping[str, Any]] | None) -> dict[str, Any] | None:
+    if regressor is None:
+        return None
+    pictures, rows = [], []
+    for target, values in regressor.items():
+        symbol, words, *_ = _TARGETS.get(target, (target, target))
+        metrics = values.get("metrics") or {}
+        coverage = metrics.get("coverage") or {}
+        cells = [
+            count(metrics.get(key)) if key == "n_test" else number(metrics.get(key))
+            for key in _TARGET_METRICS
+        ]
+        cells.append(
+            ", ".join(f"{float(level):.0%}: {number(part, 2)}" for level, part in coverage.items()) or "–"
+        )
+        rows.append((symbol, words, cells))
+        pictures.append(
+            picture(
+                draw_one_to_one,
+                target,
+                values,
+                alt=f"predicted against true {words}",
+                caption=f"{words.capitalize()}: posterior median against truth, held-out folds.",
+            )
+        )
+    return {
+        "pictures": pictures,
+        "rows": rows,
+        "header": [*_TARGET_METRICS.values(), "coverage of intervals"],
+    }
+
+
+def history_pictures(history: Sequence[Mapping[str, Any]] | None) -> list[Picture]:
+    pictures = []
+    for task in dict.fromkeys(row.get("task", "") for row in history or ()):
+        rows = [row for row in history or () if row.get("task", "") == task]
+        words = f"Training of the {task}" if task else "Training"
+        pictures.append(
+            picture(draw_history, rows, alt="loss against epoch", caption=f"{words}: loss, a line a fold.")
+        )
+    return pictures
+
+
+def slip_view(slip: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    if slip is None:
+        return None
+    drawable = slip.get("posterior") is not None or len(slip.get("gamma_realizations", ())) > 0
+    drawn = (
+        picture(
+            draw_slip,
+            slip,
+            alt="posterior of the slip",
+            caption="Posterior of the slip; the histogram holds the estimates of repeated realizations.",
+        )
+        if drawable
+        else None
+    )
+    return {
+        "gamma": number(slip.get("gamma")),
+        "hi": number(slip.get("gamma_err_hi")),
+        "lo": number(slip.get("gamma_err_lo")),
+        "picture": drawn,
+        "warnings": list(slip.get("warnings") or ()),
+        "facts": [
+            ("model", str(slip.get("model", "–"))),
+            ("lenses used", f"{count(slip.get('n_used'))} of {count(slip.get('n_lenses'))}"),
+            ("realizations", count(slip.get("realizations"))),
+            ("χ² per lens", number(slip.get("chi2_per_n"), 2)),
+        ],
+        "circular": bool(slip.get("circular")),
+    }
+
+
+def quarantine_view(quarantine: Table | None) -> dict[str, Any] | None:
+    if quarantine is None:
+        return None
+    names = [
+        name for name in ("reason", "detail", "path", "hdu", "unit", "object") if name in quarantine.colnames
+    ]
+    rows = [[str(row[name]) for name in names] for row in quarantine[:MAX_QUARANTINE]]
+    reasons = Counter(str(reason) for reason in quarantine["reason"]).most_common(8)
+    return {"names": names, "rows": rows, "total": len(quarantine), "reasons": reasons}
