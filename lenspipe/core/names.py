@@ -56,6 +56,6 @@ def _letters(count: int) -> str:
     return text
 
 
-def mock_tile_file(survey: str, number: int, band: str) -> str:
-    """Return the file name of one band of a mock tile, in the way surveys name theirs."""
-    return f"{survey}-mock-{number:05d}_{band}.fits"
+def mock_tile_name(number: int) -> str:
+    """Return the name of a mock tile."""
+    return f"mock{number:03d}"

@@ -32,7 +32,7 @@ class Flag(IntFlag):
 
 FLAGS: dict[Flag, str] = {
     Flag.PADDED: "the stamp reaches beyond the image; the rest is padded with zeros (sky)",
-    Flag.MASKED: "some pixels of the stamp are masked or not finite and were set to sky",
+    Flag.MASKED: "some pixels of the stamp are masked or not finite and were filled from their neighbours",
     Flag.SATURATED: "saturated pixels in the stamp",
     Flag.NOISE_ESTIMATED: "no weight map: the noise was estimated from the pixels",
     Flag.ZERO_POINT_ASSUMED: "no zero point in the header: the survey's was used",
@@ -79,13 +79,13 @@ _IDENTITY = (
 def score_columns(n_folds: int) -> list[Column]:
     """Return the detector's columns for an ensemble of `n_folds` networks."""
     return [
-        Column("score", "f4", "", "stat.probability", "mean network score over folds and dropout passes"),
+        Column("score", "f8", "", "stat.probability", "mean network score over folds and dropout passes"),
         Column("score_err", "f4", "", "stat.error;stat.probability", "standard deviation of the score"),
         *(
             Column(f"score_fold_{k}", "f4", "", "stat.probability", f"mean score of the network of fold {k}")
             for k in range(n_folds)
         ),
-        Column("p_lens", "f4", "", "stat.probability", "probability of being a lens at the survey's prior"),
+        Column("p_lens", "f8", "", "stat.probability", "probability of being a lens at the survey's prior"),
     ]
 
 
@@ -100,12 +100,21 @@ def target_columns(targets: Sequence[str]) -> list[Column]:
             Column(f"{target}_err_lo", "f4", unit, f"stat.error;{base}", "median minus 16th percentile"),
             Column(f"{target}_err_hi", "f4", unit, f"stat.error;{base}", "84th percentile minus median"),
             Column(f"{target}_aleatoric", "f4", unit, f"stat.error;{base}", "error from the data's noise"),
-            Column(f"{target}_epistemic", "f4", unit, f"stat.error;{base}", "error from the network's ignorance"),
+            Column(
+                f"{target}_epistemic", "f4", unit, f"stat.error;{base}", "error from the network's ignorance"
+            ),
         ]
     return columns
 
 
-_BAND_UCD = {"u": "em.opt.U", "g": "em.opt.B", "r": "em.opt.R", "i": "em.opt.I", "z": "em.opt.I", "Y": "em.IR.J"}
+_BAND_UCD = {
+    "u": "em.opt.U",
+    "g": "em.opt.B",
+    "r": "em.opt.R",
+    "i": "em.opt.I",
+    "z": "em.opt.I",
+    "Y": "em.IR.J",
+}
 
 
 def photometry_columns(bands: Sequence[str]) -> list[Column]:
@@ -114,8 +123,12 @@ def photometry_columns(bands: Sequence[str]) -> list[Column]:
     for band in bands:
         em = _BAND_UCD.get(band, "em.opt")
         columns += [
-            Column(f"mag_{band}", "f4", "mag", f"phot.mag;{em}", f"AB magnitude in {band}, 3 arcsec aperture"),
-            Column(f"snr_{band}", "f4", "", f"stat.snr;{em}", f"signal-to-noise in {band}, 3 arcsec aperture"),
+            Column(
+                f"mag_{band}", "f4", "mag", f"phot.mag;{em}", f"AB magnitude in {band}, 3 arcsec aperture"
+            ),
+            Column(
+                f"snr_{band}", "f4", "", f"stat.snr;{em}", f"signal-to-noise in {band}, 3 arcsec aperture"
+            ),
         ]
     return columns
 
@@ -131,7 +144,11 @@ _CONTEXT = (
 def catalog_columns(bands: Sequence[str], n_folds: int, targets: Sequence[str]) -> list[Column]:
     """Return all columns of a candidate or score table, in order."""
     return [
-        *_IDENTITY, *score_columns(n_folds), *target_columns(targets), *photometry_columns(bands), *_CONTEXT,
+        *_IDENTITY,
+        *score_columns(n_folds),
+        *target_columns(targets),
+        *photometry_columns(bands),
+        *_CONTEXT,
     ]
 
 

@@ -88,7 +88,9 @@ class Survey(BaseModel):
     def _bands_exist(self) -> Survey:
         for name in (*self.model_bands, self.detection_band, *self.rgb):
             if name not in self.bands:
-                raise ValueError(f"band {name!r} is used but not in [bands]; there are {', '.join(self.bands)}")
+                raise ValueError(
+                    f"band {name!r} is used but not in [bands]; there are {', '.join(self.bands)}"
+                )
         return self
 
 

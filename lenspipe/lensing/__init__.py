@@ -1,0 +1,1 @@
+"""Gravitational lensing and light profiles as pure functions on Keras tensors."""
