@@ -1,0 +1,150 @@
+"""Stamps: cut, resampled, reprojected; edges and bad pixels are NaN until the very end."""
+
+from __future__ import annotations
+
+import math
+import warnings
+
+import numpy as np
+from astropy.wcs import WCS
+
+from lenspipe.core.types import BandImage
+
+#: Radius of the aperture of `mag_<band>` and `snr_<band>` [arcsec].
+APERTURE_RADIUS = 1.5
+
+
+def cut_stamp(image: np.ndarray, x: float, y: float, size: int) -> np.ndarray:
+    """Return the (size, size) stamp whose centre is nearest to (x, y); NaN beyond the image.
+
+    Its centre is at ``(size - 1) / 2`` and differs from (x, y) by at most half a pixel.
+    """
+    left, bottom = (math.floor(c - (size - 1) / 2 + 0.5) for c in (x, y))
+    stamp = np.full((size, size), np.nan, np.float32)
+    height, width = image.shape
+    x0, x1 = max(left, 0), min(left + size, width)
+    y0, y1 = max(bottom, 0), min(bottom + size, height)
+    if x0 < x1 and y0 < y1:
+        stamp[y0 - bottom : y1 - bottom, x0 - left : x1 - left] = image[y0:y1, x0:x1]
+    return stamp
+
+
+def linear_wcs(pixel_scale: float, x: float, y: float) -> WCS:
+    """Return a plain TAN WCS of a pixel scale [arcsec] whose reference pixel is (x, y), 0-based."""
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype = ["RA---TAN", "DEC--TAN"]
+    wcs.wcs.crval = [0.0, 0.0]
+    wcs.wcs.crpix = [x + 1.0, y + 1.0]
+    wcs.wcs.cdelt = [-pixel_scale / 3600.0, pixel_scale / 3600.0]
+    return wcs
+
+
+def resample_stamp(image: np.ndarray, x: float, y: float, size: int, ratio: float) -> np.ndarray:
+    """Return a stamp around (x, y) whose pixels are `ratio` times as large, flux conserved.
+
+    Exact pixel overlap; with ratio 1 it is `cut_stamp`.
+    """
+    if ratio == 1.0:
+        return cut_stamp(image, x, y, size)
+    native = cut_stamp(image, x, y, math.ceil(size * ratio) + 6)
+    left, bottom = (math.floor(c - (native.shape[0] - 1) / 2 + 0.5) for c in (x, y))
+    middle = (size - 1) / 2
+    return reproject_stamp(
+        native, linear_wcs(1.0, x - left, y - bottom), linear_wcs(ratio, middle, middle), size
+    )
+
+
+def reproject_stamp(image: np.ndarray, wcs_in: WCS, wcs_out: WCS, size: int) -> np.ndarray:
+    """Return an image on the grid of another WCS, flux conserved; NaN where it does not reach."""
+    from astropy.wcs.utils import proj_plane_pixel_area
+    from reproject import reproject_exact
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        stamp, _ = reproject_exact((image, wcs_in), wcs_out, shape_out=(size, size), parallel=False)
+        # reproject conserves surface brightness; ours are fluxes per pixel
+        area_ratio = proj_plane_pixel_area(wcs_out) / proj_plane_pixel_area(wcs_in)
+    return (stamp * area_ratio).astype(np.float32)
+
+
+def local_wcs(wcs: WCS, x: float, y: float, size: int, ratio: float) -> WCS:
+    """Return the WCS of a stamp around pixel (x, y) of a tile, its pixels `ratio` times as large.
+
+    With ratio 1 the stamp's pixels are those of `cut_stamp`; distortion is linearised, which over a
+    stamp is good to far below a pixel.
+    """
+    from astropy.wcs.utils import local_partial_pixel_derivatives
+
+    middle = (size - 1) / 2
+    if ratio == 1.0:
+        x, y = (math.floor(c - middle + 0.5) + middle for c in (x, y))
+    ra, dec = (float(v) for v in wcs.all_pix2world(x, y, 0))
+    matrix = local_partial_pixel_derivatives(wcs, x, y, normalize_by_world=False)
+    matrix[0] *= math.cos(math.radians(dec))
+    stamp = linear_wcs(1.0, middle, middle)
+    stamp.wcs.crval = [ra, dec]
+    stamp.wcs.cdelt = [1.0, 1.0]
+    stamp.wcs.pc = matrix * ratio
+    return stamp
+
+
+def window(image: BandImage, target: WCS, size: int, ratio: float) -> tuple[np.ndarray, WCS]:
+    """Return the part of a band that can reach a stamp, and its WCS: all that reprojection needs."""
+    middle = (size - 1) / 2
+    x, y = image.wcs.all_world2pix(*target.all_pix2world(middle, middle, 0), 0)
+    half = math.ceil(0.75 * size * ratio) + 4  # 0.71 is the half diagonal
+    height, width = image.flux.shape
+    x0, x1 = (int(np.clip(round(float(x)) + d, 0, width)) for d in (-half, half))
+    y0, y1 = (int(np.clip(round(float(y)) + d, 0, height)) for d in (-half, half))
+    if x1 - x0 < 2 or y1 - y0 < 2:
+        return np.full((2, 2), np.nan, np.float32), target
+    return image.flux[y0:y1, x0:x1], image.wcs[y0:y1, x0:x1]
+
+
+def fill_bad_pixels(image: np.ndarray) -> np.ndarray:
+    """Return the image with NaN pixels replaced by the weighted mean of good ones near them.
+
+    A zero in the middle of a galaxy is a feature to a network; a smooth patch is none. Pixels with no
+    good one within reach stay NaN.
+    """
+    from astropy.convolution import Gaussian2DKernel, interpolate_replace_nans
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it warns where a hole is wider than the kernel
+        return interpolate_replace_nans(image, Gaussian2DKernel(1.0)).astype(np.float32)
+
+
+def same_grid(image: BandImage, reference: BandImage, tolerance: float = 0.25) -> bool:
+    """Tell whether two bands share their pixel grid to `tolerance` pixels at the corners."""
+    if image.flux.shape != reference.flux.shape:
+        return False
+    if image.wcs is None or reference.wcs is None:
+        return image.wcs is None and reference.wcs is None
+    height, width = image.flux.shape
+    corners = np.array([[0, 0], [width - 1, 0], [0, height - 1], [width - 1, height - 1]], float)
+    sky = reference.wcs.all_pix2world(corners, 0)
+    moved = image.wcs.all_world2pix(sky, 0, quiet=True)
+    return bool(np.all(np.abs(moved - corners) <= tolerance))
+
+
+def measure_aperture(
+    image: np.ndarray, noise_sigma: np.ndarray, pixel_scale: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return flux [nJy] and its error in the central aperture of each stamp and band.
+
+    Parameters
+    ----------
+    image : ndarray (n, y, x, band)
+    noise_sigma : ndarray (n, band)
+        Noise per pixel [nJy].
+    pixel_scale : float
+        arcsec per pixel.
+    """
+    from photutils.aperture import CircularAperture
+
+    size = image.shape[1]
+    middle = (size - 1) / 2
+    aperture = CircularAperture((middle, middle), APERTURE_RADIUS / pixel_scale)
+    weight = aperture.to_mask(method="exact").to_image((size, size))
+    flux = np.einsum("nyxb,yx->nb", image, weight)
+    return flux, noise_sigma * float(np.sqrt((weight**2).sum()))

@@ -1,0 +1,102 @@
+"""Sources of a tile, by photutils: threshold on the smoothed image, deblending, positions."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+from astropy.stats import sigma_clipped_stats
+from astropy.table import Table
+
+from lenspipe.core.survey import NJY_ZERO_POINT
+from lenspipe.core.types import BandImage
+
+
+def detect_sources(
+    image: BandImage,
+    detect_sigma: float = 3.0,
+    detect_pixels: int = 8,
+    deblend: bool = True,
+) -> Table:
+    """Return the sources of an image, in order of their position.
+
+    The image is smoothed with a Gaussian of the PSF's width, the matched filter for point sources;
+    the threshold is in units of the smoothed image's noise.
+
+    Parameters
+    ----------
+    image : BandImage
+    detect_sigma : float
+        Threshold [sigma of the smoothed image].
+    detect_pixels : int
+        Least number of connected pixels.
+    deblend : bool
+        Separate touching sources.
+
+    Returns
+    -------
+    Table
+        ``x``, ``y`` (pixel, 0-based), ``flux`` [nJy], ``snr``, ``mag``, ``n_pixels``.
+    """
+    from astropy.convolution import Gaussian2DKernel, convolve_fft
+    from photutils.background import Background2D, MedianBackground
+    from photutils.segmentation import SourceCatalog, deblend_sources
+    from photutils.segmentation import detect_sources as segment
+
+    bad = ~np.isfinite(image.flux)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # photutils warns where nothing is found: an empty table says so
+        background = Background2D(
+            image.flux,
+            min(128, *image.flux.shape),
+            mask=bad,
+            filter_size=3,
+            bkg_estimator=MedianBackground(),
+            exclude_percentile=90.0,
+        )
+        flux = np.where(bad, 0.0, image.flux - background.background)
+        kernel = Gaussian2DKernel(image.psf_fwhm / image.pixel_scale / 2.3548)
+        smooth = convolve_fft(flux, kernel, normalize_kernel=True, boundary="fill", fill_value=0.0)
+        noise = _smoothed_noise(image, smooth, bad, kernel)
+        segments = segment(smooth, detect_sigma * noise, detect_pixels, mask=bad)
+        if segments is None:
+            return _empty()
+        if deblend:
+            segments = deblend_sources(
+                smooth, segments, detect_pixels, n_levels=16, contrast=0.005, progress_bar=False
+            )
+        error = np.where(bad, 0.0, image.sigma)
+        catalog = SourceCatalog(flux, segments, convolved_data=smooth, error=error, mask=bad)
+        x, y = np.asarray(catalog.x_centroid), np.asarray(catalog.y_centroid)
+        total, sigma = np.asarray(catalog.segment_flux), np.asarray(catalog.segment_flux_err)
+        area = np.asarray(catalog.segment_area)
+    good = np.isfinite(x) & np.isfinite(y) & (total > 0)
+    table = Table(
+        {
+            "x": x[good],
+            "y": y[good],
+            "flux": total[good],
+            "snr": total[good] / np.where(sigma[good] > 0, sigma[good], np.inf),
+            "mag": NJY_ZERO_POINT - 2.5 * np.log10(total[good]),
+            "n_pixels": np.asarray(area[good].value if hasattr(area, "value") else area[good], int),
+        }
+    )
+    table.sort(["y", "x"])
+    return table
+
+
+def _smoothed_noise(image: BandImage, smooth: np.ndarray, bad: np.ndarray, kernel) -> np.ndarray:
+    """Return the noise of the smoothed image per pixel.
+
+    White noise would shrink by the root of the kernel's sum of squares; resampled coadds have
+    correlated noise, so the measured scatter of the smoothed sky is taken where it is larger.
+    """
+    white = np.where(bad, np.inf, image.sigma) * float(np.sqrt((kernel.array**2).sum()))
+    measured = float(sigma_clipped_stats(smooth, sigma=3.0, maxiters=10, mask=bad)[2])
+    typical = float(np.median(white[~bad]))
+    return white * max(1.0, measured / typical)
+
+
+def _empty() -> Table:
+    names = ("x", "y", "flux", "snr", "mag", "n_pixels")
+    return Table({name: np.zeros(0, int if name == "n_pixels" else float) for name in names})

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from lenspipe.core.errors import Rejected
+from lenspipe.core.schema import Flag
+from lenspipe.core.types import BandImage, StampFormat
+from lenspipe.imaging.stamps import cut_stamps, judge_stamps, stack_bands
+
+FORM = StampFormat(("g", "r"), 16, 0.25)
+
+
+def image(band="g", shape=(60, 60), scale=0.25) -> BandImage:
+    flux = np.random.default_rng(len(band)).normal(size=shape).astype(np.float32)
+    return BandImage(band, flux, np.full(shape, 2.0, np.float32), None, scale, 1.0, np.zeros(shape, bool), 8)
+
+
+def test_bands_are_stacked_with_noise_and_flags():
+    g, r = image("g"), image("r")
+    r.saturated[30, 30] = True
+    bands = [cut_stamps(one, g, [30.0, 20.0], [30.0, 40.0], FORM) for one in (g, r)]
+    stamps = stack_bands(bands)
+    assert stamps.flux.shape == (2, 16, 16, 2)
+    assert np.allclose(stamps.noise_sigma, 2.0)
+    assert stamps.flags[0] == 8 | Flag.NO_WCS | Flag.SATURATED
+    assert stamps.flags[1] == 8 | Flag.NO_WCS
+
+
+def test_noise_grows_with_the_area_of_resampled_pixels():
+    one = image(scale=0.125)
+    stamps = cut_stamps(one, one, [30.0], [30.0], FORM)
+    assert stamps.noise_sigma[0] == pytest.approx(4.0)
+    assert stamps.flags[0] & Flag.RESAMPLED
+    # sums over many pixels scatter as the noise says; single ones less, for neighbours share pixels
+    sums = stamps.flux[0].reshape(4, 4, 4, 4).sum(axis=(1, 3))
+    assert np.std(sums) == pytest.approx(4 * 2.0, rel=0.35)  # 16 sums, unit noise in, four pixels in one
+
+
+def test_bad_pixels_become_sky_with_a_flag_or_a_reason():
+    g = image()
+    g.flux[28:32, 28:32], g.sigma[28:32, 28:32] = np.nan, np.inf
+    few = [cut_stamps(one, g, [30.0], [30.0], FORM) for one in (g, image("r"))]
+    assert judge_stamps(few, FORM, 0.25, edges=True) == [""]
+    stamps = stack_bands(few)
+    assert stamps.flags[0] & Flag.MASKED
+    assert np.isfinite(stamps.flux).all()
+    rim = np.nanmean(few[0].flux[0, 5:11, 5:11])
+    assert stamps.flux[0, 8, 8, 0] == pytest.approx(rim, abs=1.0)  # not a hole, and no wild guess
+    (reason,) = judge_stamps(few, FORM, 0.01, edges=True)
+    assert reason.startswith("bad_pixels:g: 6% ")
+    g.flux[:], g.sigma[:] = np.nan, np.inf
+    none = [cut_stamps(one, g, [30.0], [30.0], FORM) for one in (g, image("r"))]
+    assert judge_stamps(none, FORM, 1.0, edges=True)[0].startswith("no_good_pixels:g")
+
+
+def test_edges_count_for_tiles_and_not_for_cutouts():
+    bands = [cut_stamps(one, one, [1.0], [30.0], FORM) for one in (image(), image("r"))]
+    assert judge_stamps(bands, FORM, 0.25, edges=True)[0].startswith("edge: 38% ")
+    assert judge_stamps(bands, FORM, 0.25, edges=False) == [""]
+    stamps = stack_bands(bands)
+    assert stamps.flags[0] & Flag.PADDED
+    assert not stamps.flags[0] & Flag.MASKED
+    assert (stamps.flux[0, :, 0] == 0).all()
+
+
+def test_another_grid_without_sky_coordinates_is_rejected():
+    with pytest.raises(Rejected, match="grid_mismatch:r"):
+        cut_stamps(image("r", (50, 60)), image("g"), [30.0], [30.0], FORM)
+
+
+def test_no_targets_give_no_stamps():
+    one = image()
+    stamps = cut_stamps(one, one, [], [], FORM)
+    assert stamps.flux.shape == (0, 16, 16)
+    assert judge_stamps([stamps], replace(FORM, bands=("g",)), 0.1, edges=True) == []
+    assert stack_bands([stamps, stamps]).flux.shape == (0, 16, 16, 2)
