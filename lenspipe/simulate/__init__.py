@@ -1,0 +1,1 @@
+"""Simulated scenes: populations, their truth, and their images."""

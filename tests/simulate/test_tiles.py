@@ -1,0 +1,175 @@
+"""Mock tiles: objects where the truth says, overlaps that agree, files that other readers understand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from astropy.coordinates import SkyCoord
+from astropy.io import fits
+from astropy.wcs import WCS
+
+from lenspipe.config import TilesSection
+from lenspipe.core.errors import ConfigError
+from lenspipe.core.survey import load_survey
+from lenspipe.simulate.colours import flux_njy
+from lenspipe.simulate.strip import LENS_SEPARATION
+from lenspipe.simulate.tiles import (
+    BAD,
+    SATURATED,
+    SATURATION,
+    draw_sky,
+    mock_spectroscopy,
+    render_tile,
+    tile_wcs,
+    write_tile,
+)
+
+DES = load_survey("des")
+BANDS = ("g", "i")
+TILES = TilesSection(count=2, size=240, overlap=25.0, lenses=2, galaxies_per_arcmin2=12, stars_per_arcmin2=2)
+
+
+@pytest.fixture(scope="module")
+def sky():
+    return draw_sky(DES, 1, TILES, BANDS)
+
+
+@pytest.fixture(scope="module")
+def both(sky):
+    return [render_tile(DES, 1, k, sky, TILES, BANDS) for k in range(2)]
+
+
+def test_sky_holds_what_was_asked(sky):
+    kinds = np.asarray(sky["kind"])
+    assert np.count_nonzero(kinds == "lens") == 4
+    area = (63.12 + 38.12 + 20) * (63.12 + 20) / 3600
+    assert np.count_nonzero(kinds == "galaxy") == pytest.approx(12 * area, rel=0.15)
+    assert np.count_nonzero(kinds == "star") == pytest.approx(2 * area, abs=3)
+    assert np.unique(sky["object_id"]).size == len(sky)
+    lenses = sky[kinds == "lens"]
+    places = SkyCoord(lenses["ra"], lenses["dec"], unit="deg")
+    distances = places[:, None].separation(places[None, :]).arcsec[np.triu_indices(4, 1)]
+    assert distances.min() > 0.99 * LENS_SEPARATION
+    assert np.all(lenses["snr"] >= 20)
+    assert np.all(np.isnan(sky["theta_e"][kinds != "lens"]))
+    covered = np.zeros(4, bool)
+    for k in range(2):  # every lens lies on a tile
+        x, y = tile_wcs(DES, TILES, k).all_world2pix(lenses["ra"], lenses["dec"], 0)
+        covered |= (x > 20) & (x < 220) & (y > 20) & (y < 220)
+    assert np.all(covered)
+
+
+def test_objects_lie_where_the_truth_says(sky, both):
+    """Centroids of well-detected objects, measured on the pixels, against the catalog."""
+    bright = sky[(np.asarray(sky["mag_lens_i"]) < 21.5) & (np.asarray(sky["kind"]) != "lens")]
+    everything = SkyCoord(sky["ra"], sky["dec"], unit="deg")
+    checked = 0
+    for tile in both:
+        x, y = tile["wcs"].all_world2pix(bright["ra"], bright["dec"], 0)
+        for k in range(len(bright)):
+            here = SkyCoord(bright["ra"][k], bright["dec"][k], unit="deg")
+            apart = np.sort(everything.separation(here).arcsec)[1]
+            c, r = round(float(x[k])), round(float(y[k]))
+            if apart < 3 or not (8 <= c < 232 and 8 <= r < 232):
+                continue
+            cut = np.maximum(tile["flux"][r - 4 : r + 5, c - 4 : c + 5, 1], 0)
+            if np.any(tile["mask"][r - 4 : r + 5, c - 4 : c + 5, 1]):
+                continue
+            grid = np.arange(-4, 5)
+            assert (cut.sum(axis=0) * grid).sum() / cut.sum() == pytest.approx(x[k] - c, abs=0.5)
+            assert (cut.sum(axis=1) * grid).sum() / cut.sum() == pytest.approx(y[k] - r, abs=0.5)
+            checked += 1
+    assert checked >= 3
+
+
+def test_overlapping_tiles_show_the_same_sky_under_other_noise(sky, both):
+    shift = round((63.12 - 25.0) / DES.pixel_scale)  # 145 px: East is left, so tile 1 lies to the left
+    one, two = both[0]["flux"][:, : 240 - shift, 1], both[1]["flux"][:, shift:, 1]
+    good = (both[0]["mask"][:, : 240 - shift, 1] == 0) & (both[1]["mask"][:, shift:, 1] == 0)
+    noise = DES.bands["i"].sky_sigma(DES.pixel_scale)
+    faint = good & (np.abs(one) < 5 * noise) & (np.abs(two) < 5 * noise)
+    assert np.std((one - two)[faint]) == pytest.approx(np.sqrt(2) * noise, rel=0.1)  # two independent noises
+    bright = good & (one > 20 * noise)
+    assert bright.sum() > 20
+    assert np.corrcoef(one[bright], two[bright])[0, 1] > 0.9
+
+
+def test_total_flux_of_the_tile_is_that_of_its_objects(sky, both):
+    tile = both[0]
+    x, y = tile["wcs"].all_world2pix(sky["ra"], sky["dec"], 0)
+    inside = (x > -0.5) & (x < 239.5) & (y > -0.5) & (y < 239.5)
+    flux = flux_njy(sky["mag_lens_i"]) + flux_njy(sky["mag_src_i"]) * np.nan_to_num(
+        np.asarray(sky["mu"]), nan=0.0
+    )
+    assert tile["flux"][..., 1].sum() == pytest.approx(flux[inside].sum(), rel=0.15)
+
+
+def test_bad_pixels_have_no_weight(both):
+    for tile in both:
+        bad = (tile["mask"] & BAD) > 0
+        assert 0.003 < bad.mean() < 0.01  # one column of 240 and a few pixels
+        assert np.all((tile["weight"] == 0) == bad)
+        assert np.all(np.isfinite(tile["flux"]))
+        assert tile["psf"].sum(axis=(0, 1)) == pytest.approx([1, 1], abs=0.005)
+
+
+def test_bright_stars_saturate(sky):
+    one = sky[np.asarray(sky["kind"]) == "star"][:1].copy()
+    one["ra"], one["dec"], one["mag_lens_i"] = 30.0, -30.0, 14.0
+    tile = render_tile(DES, 1, 0, one, TILES, BANDS)
+    saturated = (tile["mask"][..., 1] & SATURATED) > 0
+    assert saturated[118:122, 118:122].any()
+    assert not saturated[:80].any()
+    assert tile["flux"][..., 1].max() == pytest.approx(SATURATION)
+
+
+def test_files(tmp_path, sky, both):
+    paths = write_tile(tmp_path, DES, both[1])
+    assert [p.name for p in paths] == ["mock001_g.fits", "mock001_i.fits"]
+    with fits.open(paths[1]) as hdus:
+        assert [hdu.name for hdu in hdus[1:]] == ["SCI", "WGT", "MSK", "PSF"]
+        header = hdus["SCI"].header
+        assert (header["BAND"], header["MAGZERO"], header["PSF_FWHM"]) == ("i", 30.0, 0.88)
+        njy = 10 ** (0.4 * (31.4 - 30.0))
+        assert hdus["SCI"].data * njy == pytest.approx(both[1]["flux"][..., 1], rel=1e-5, abs=1e-4)
+        sigma = DES.bands["i"].sky_sigma(DES.pixel_scale)
+        assert 1 / np.sqrt(hdus["WGT"].data.max()) * njy == pytest.approx(sigma, rel=1e-4)
+        wcs = WCS(header)
+        x, y = wcs.all_world2pix(sky["ra"], sky["dec"], 0)
+        expected = both[1]["wcs"].all_world2pix(sky["ra"], sky["dec"], 0)
+        assert np.array([x, y]) == pytest.approx(np.array(expected), abs=1e-3)
+    again = write_tile(tmp_path / "again", DES, both[1])
+    assert again[0].read_bytes() == paths[0].read_bytes()
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_same_seed_same_tile(sky, both):
+    again = render_tile(DES, 1, 1, sky, TILES, BANDS)
+    assert again["flux"] == pytest.approx(both[1]["flux"], rel=1e-5, abs=1e-2)
+
+
+def test_spectroscopy(sky):
+    table = mock_spectroscopy(sky, 1)
+    lenses = sky[np.asarray(sky["kind"]) == "lens"]
+    assert len(table) == 4
+    assert np.asarray(table["z_src"]) == pytest.approx(np.asarray(lenses["z_src"]))
+    assert np.asarray(table["sigma_v_err"]) == pytest.approx(0.07 * np.asarray(lenses["sigma_v"]))
+    pull = (table["sigma_v"] - lenses["sigma_v"]) / table["sigma_v_err"]
+    assert np.all(np.abs(pull) < 5)
+    assert np.all(pull != 0)
+
+
+def test_a_sky_without_lenses_can_be_drawn():
+    barren = TilesSection(count=1, size=128, lenses=0, stars_per_arcmin2=0)
+    sky = draw_sky(DES, 1, barren, BANDS)
+    assert set(sky["kind"]) == {"galaxy"}
+    assert np.all(np.isfinite(render_tile(DES, 1, 0, sky, barren, BANDS)["flux"]))
+    assert len(mock_spectroscopy(sky, 1)) == 0
+
+
+def test_no_room_is_the_users_mistake():
+    crowded = TilesSection(count=1, size=128, lenses=500)
+    with pytest.raises(ConfigError, match="no room for 500 lenses"):
+        draw_sky(DES, 1, crowded, BANDS)
+    with pytest.raises(ConfigError, match="overlap"):
+        tile_wcs(DES, TilesSection(count=2, size=128, overlap=100.0), 1)
