@@ -1,0 +1,1 @@
+"""Networks: preprocessing layers, architectures and losses. Keras only, any backend."""

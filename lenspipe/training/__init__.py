@@ -1,0 +1,1 @@
+"""Training, prediction, metrics and calibration of the networks."""

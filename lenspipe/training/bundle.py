@@ -1,0 +1,248 @@
+"""Model bundles: a folder with the networks of all folds and everything known about them.
+
+This file does not import Keras: a bundle's card can be read without it.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from astropy.table import Table, vstack
+
+from lenspipe.core.errors import InputError, ModelMismatch
+from lenspipe.core.schema import SCHEMA_VERSION
+from lenspipe.core.version import code_version
+from lenspipe.io.files import digest, replacing, write_json
+from lenspipe.io.tables import read_table, write_table
+from lenspipe.training.calibrate import fit_sigma_scales, fit_temperature
+from lenspipe.training.metrics import detector_metrics, regressor_metrics, roc_points
+from lenspipe.training.targets import TRANSFORMS
+
+if TYPE_CHECKING:
+    from lenspipe.training.load import Network
+
+#: What the folds of one bundle must have in common.
+_COMMON = (
+    "task",
+    "architecture",
+    "bands",
+    "pixel_scale",
+    "size",
+    "targets",
+    "survey",
+    "data",
+    "data_hash",
+    "seed",
+    "settings",
+)
+#: Pixel scales further apart than this fraction are different.
+PIXEL_SCALE_TOLERANCE = 0.005
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A trained ensemble; `card` is the whole of bundle.json."""
+
+    path: Path
+    task: str
+    architecture: str
+    bands: tuple[str, ...]
+    pixel_scale: float
+    size: int
+    targets: tuple[str, ...]
+    weights: tuple[Path, ...]
+    calibration: Mapping[str, Any]
+    metrics: Mapping[str, Any]
+    card: Mapping[str, Any]
+    _loaded: list[Network] = field(default_factory=list, repr=False, compare=False)
+
+    def networks(self) -> list[Network]:
+        """Return the networks, read from disk at the first call."""
+        if not self._loaded:
+            from lenspipe.training.load import load_network  # Keras takes seconds to import
+
+            self._loaded.extend(load_network(path, path.stem) for path in self.weights)
+        return self._loaded
+
+    def check(self, bands: Sequence[str], pixel_scale: float, size: int) -> None:
+        """Refuse data that the networks were not made for.
+
+        Raises
+        ------
+        ModelMismatch
+            If bands (also their order), pixel scale [arcsec] or stamp size [px] differ.
+        """
+        if tuple(bands) != self.bands:
+            self._refuse("bands", ",".join(self.bands), ",".join(bands))
+        if not abs(pixel_scale / self.pixel_scale - 1) <= PIXEL_SCALE_TOLERANCE:
+            self._refuse("a pixel scale [arcsec]", f"{self.pixel_scale:g}", f"{pixel_scale:g}")
+        if size != self.size:
+            self._refuse("a stamp size [px]", self.size, size)
+
+    def check_shape(self, image: tuple[int, ...], noise_sigma: tuple[int, ...]) -> None:
+        """Refuse arrays of another shape; `ModelMismatch`."""
+        expected = (self.size, self.size, len(self.bands))
+        if tuple(image[1:]) != expected or tuple(noise_sigma) != (image[0], len(self.bands)):
+            self._refuse(
+                "image (n, y, x, band) and noise_sigma (n, band)", f"stamps {expected}", (image, noise_sigma)
+            )
+
+    def check_task(self, task: str) -> None:
+        """Refuse to be used for another task; `ModelMismatch`."""
+        if self.task != task:
+            raise ModelMismatch(f"a {task} is needed, but the model {self.path} is a {self.task}")
+
+    def _refuse(self, what: str, expected: Any, received: Any) -> None:
+        raise ModelMismatch(
+            f"the {self.task} {self.path} expects {what} {expected}, received {received}; "
+            "use a model made for these data, train one, or resample the images"
+        )
+
+
+def load_bundle(path: str | Path) -> Bundle:
+    """Return a bundle; its networks are read when they are first needed.
+
+    Raises
+    ------
+    InputError
+        If bundle.json or a network is missing, or a network is not the one that the bundle was written
+        with; the message names the file.
+    """
+    path = Path(path)
+    try:
+        card = json.loads((path / "bundle.json").read_text())
+    except FileNotFoundError:
+        raise InputError(
+            f"no bundle.json in {path}: not a model bundle, or its training has not ended"
+        ) from None
+    except ValueError as error:
+        raise InputError(f"{path / 'bundle.json'} is not valid JSON: {error}") from None
+    for name, expected in card["weights"].items():
+        if not (path / name).is_file():
+            raise InputError(f"the network {path / name} is missing; copy the whole bundle or train it again")
+        if digest(path / name) != expected:
+            raise InputError(f"{path / name} is not the network that {path / 'bundle.json'} was written with")
+    return Bundle(
+        path=path,
+        task=card["task"],
+        architecture=card["architecture"],
+        bands=tuple(card["bands"]),
+        pixel_scale=card["pixel_scale"],
+        size=card["stamp_size"],
+        targets=tuple(card["targets"]),
+        weights=tuple(path / name for name in card["weights"]),
+        calibration=card["calibration"],
+        metrics=card["metrics"],
+        card=card,
+    )
+
+
+def write_bundle(folder: str | Path, lens_prior: float, description: str = "") -> Bundle:
+    """Join the folds in a folder to a bundle: metrics.json, history.csv, oof.parquet, bundle.json last.
+
+    Parameters
+    ----------
+    folder : path
+        Holds ``fold-<k>.json``, ``.keras``, ``.oof.parquet`` and ``.history.csv`` of every fold.
+    lens_prior : float
+        Fraction of lenses among the survey's targets, for p_lens.
+    description : str
+        A line for the model's card.
+
+    Raises
+    ------
+    InputError
+        If a fold is missing or the folds were not trained alike.
+    """
+    folder = Path(folder)
+    folds = _read_folds(folder)
+    first = folds[0]
+    oof = vstack([read_table(folder / f"fold-{k}.oof.parquet") for k in range(len(folds))])
+    if first["task"] == "detector":
+        metrics = detector_metrics(oof)
+        calibration = _calibrate_detector(oof, lens_prior)
+        thresholds = _thresholds(oof, metrics)
+    else:
+        calibration = {"sigma_scale": fit_sigma_scales(oof, first["targets"])}
+        metrics = regressor_metrics(oof, first["targets"], calibration["sigma_scale"])
+        thresholds = {}
+    write_table(oof, folder / "oof.parquet")
+    _join_histories(folder, len(folds))
+    write_json(folder / "metrics.json", metrics)
+    names = [f"fold-{k}.keras" for k in range(len(folds))]
+    write_json(
+        folder / "bundle.json",
+        {
+            "schema_version": SCHEMA_VERSION,
+            "task": first["task"],
+            "description": description,
+            "architecture": first["architecture"],
+            "bands": first["bands"],
+            "pixel_scale": first["pixel_scale"],
+            "stamp_size": first["size"],
+            "targets": {target: TRANSFORMS[target][0] for target in first["targets"]},
+            "weights": {name: digest(folder / name) for name in names},
+            "training": {key: first[key] for key in ("survey", "data", "data_hash", "settings")},
+            "seed": first["seed"],
+            "folds": [{key: value for key, value in fold.items() if key not in _COMMON} for fold in folds],
+            "metrics": metrics,
+            "calibration": calibration,
+            "thresholds": thresholds,
+            "package_version": code_version(),
+        },
+    )
+    return load_bundle(folder)
+
+
+def _read_folds(folder: Path) -> list[dict[str, Any]]:
+    try:
+        first = json.loads((folder / "fold-0.json").read_text())
+        count = first["settings"]["folds"]
+        folds = [first, *(json.loads((folder / f"fold-{k}.json").read_text()) for k in range(1, count))]
+    except FileNotFoundError as error:
+        raise InputError(f"{error.filename} is missing: this fold has not been trained") from None
+    for key in _COMMON:
+        for fold in folds[1:]:
+            if fold[key] != first[key]:
+                raise InputError(
+                    f"{folder}: fold {fold['fold']} was trained with {key} {fold[key]}, "
+                    f"fold 0 with {first[key]}; train them again"
+                )
+    return folds
+
+
+def _calibrate_detector(oof: Table, lens_prior: float) -> dict[str, float]:
+    label, score = np.asarray(oof["label"]), np.asarray(oof["score"])
+    return {
+        "temperature": fit_temperature(label, score),
+        "train_prior": float(label.mean()),
+        "lens_prior": float(lens_prior),
+    }
+
+
+def _thresholds(oof: Table, metrics: Mapping[str, Any]) -> dict[str, float]:
+    """Return score thresholds: the lowest that keeps each false positive rate, and the best F_beta's."""
+    fpr, _, threshold = roc_points(np.asarray(oof["label"]), np.asarray(oof["score"]))
+    found = {
+        f"fpr_{limit:g}": float(threshold[np.searchsorted(fpr, limit * (1 + 1e-9), side="right") - 1])
+        for limit in (1e-2, 1e-3, 1e-4)
+    }
+    return {**found, "f_beta": metrics["f_beta_threshold"]}
+
+
+def _join_histories(folder: Path, count: int) -> None:
+    with replacing(folder / "history.csv") as temporary, temporary.open("w", newline="") as out:
+        writer = None
+        for k in range(count):
+            with (folder / f"fold-{k}.history.csv").open(newline="") as handle:
+                for row in csv.DictReader(handle):
+                    if writer is None:
+                        writer = csv.DictWriter(out, fieldnames=list(row))
+                        writer.writeheader()
+                    writer.writerow(row)

@@ -1,0 +1,229 @@
+"""Labelled stamps of a folder, and the batches that a network sees."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+from astropy.table import Table
+
+from lenspipe.core.errors import InputError
+from lenspipe.core.rng import stream
+from lenspipe.io.files import digest
+from lenspipe.io.shards import list_shards, read_shard, shard_name
+from lenspipe.io.tables import read_table, require_columns
+
+
+@dataclass(frozen=True)
+class StampSet:
+    """Stamps with their truth, all in memory.
+
+    Parameters
+    ----------
+    image : ndarray (n, y, x, band), float32
+        nJy per pixel.
+    noise_sigma : ndarray (n, band), float32
+        nJy per pixel.
+    truth : Table
+        The rows of truth.parquet, in the stamps' order.
+    bands, pixel_scale, survey
+        As in the shards.
+    source, data_hash : str
+        Folder, and a hash of its truth and shards.
+    """
+
+    image: np.ndarray
+    noise_sigma: np.ndarray
+    truth: Table
+    bands: tuple[str, ...]
+    pixel_scale: float
+    survey: str
+    source: str
+    data_hash: str
+
+    @property
+    def size(self) -> int:
+        """Side of a stamp [px]."""
+        return self.image.shape[1]
+
+    def __len__(self) -> int:
+        return len(self.image)
+
+    def labels(self) -> np.ndarray:
+        """Return 1 for a lens and 0 for anything else (n,)."""
+        return (np.asarray(self.truth["kind"], str) == "lens").astype(np.int64)
+
+    def targets(self, names: Sequence[str]) -> np.ndarray:
+        """Return the true values (n, targets), physical units; `InputError` if one is unusable."""
+        missing = [name for name in names if name not in self.truth.colnames]
+        if missing:
+            raise InputError(
+                f"truth of {self.source} has no column {', '.join(missing)}; it cannot train on it"
+            )
+        values = np.stack([np.asarray(self.truth[name], np.float64) for name in names], axis=1)
+        bad = ~np.all(np.isfinite(values) & (values > 0), axis=1)
+        if bad.any():
+            sample = self.truth["sample_id"][bad.argmax()]
+            found = dict(zip(names, values[bad.argmax()].tolist(), strict=True))
+            raise InputError(
+                f"truth of {self.source}: sample {sample} has {found}; targets must be finite and above 0"
+            )
+        return values
+
+
+def load_stamps(folder: str | Path, lenses_only: bool = False) -> StampSet:
+    """Return the labelled stamps of a simulated set.
+
+    Parameters
+    ----------
+    folder : path
+        A folder with ``shard-*.h5`` and ``truth.parquet``.
+    lenses_only : bool
+        Leave out what is not a lens (for the regressor).
+
+    Raises
+    ------
+    InputError
+        If files are missing, shards differ in bands, pixel scale or stamp size, a stamp is not finite
+        or its noise is not above 0; the message names the shard or sample.
+    """
+    folder = Path(folder)
+    shards = list_shards(folder)
+    truth_path = folder / "truth.parquet"
+    if not truth_path.is_file():
+        raise InputError(
+            f"no truth.parquet in {folder}: training needs labels; make a set with `lenspipe simulate`"
+        )
+    truth = read_table(truth_path)
+    require_columns(truth, ("sample_id", "kind", "shard", "row", "group"), truth_path)
+    truth.sort(["shard", "row"])
+    if lenses_only:
+        truth = truth[np.asarray(truth["kind"], str) == "lens"]
+    if len(truth) == 0:
+        raise InputError(
+            f"{truth_path} lists no {'lenses' if lenses_only else 'stamps'}; nothing to train on"
+        )
+
+    image = noise = first = None
+    start = 0
+    for index in np.unique(truth["shard"]):
+        path = folder / shard_name(int(index))
+        if path not in shards:
+            raise InputError(f"{truth_path} names {path.name}, which is not there; make the set again")
+        rows = truth[truth["shard"] == index]
+        shard = read_shard(path)
+        wanted = np.asarray(rows["row"])
+        if wanted.max() >= len(shard.image):
+            raise InputError(
+                f"{path} holds {len(shard.image)} stamps, but the truth names row {wanted.max()}"
+            )
+        if image is None:
+            first, first_name = shard, path.name
+            image = np.empty((len(truth), *shard.image.shape[1:]), np.float32)
+            noise = np.empty((len(truth), len(shard.bands)), np.float32)
+        assert first is not None
+        assert noise is not None
+        stamp = (shard.bands, shard.pixel_scale, shard.image.shape[1:])
+        expected = (first.bands, first.pixel_scale, first.image.shape[1:])
+        if stamp != expected:
+            raise InputError(
+                f"{path}: bands, pixel scale and stamp are {stamp}, but {expected} in {first_name}"
+            )
+        stop = start + len(rows)
+        image[start:stop], noise[start:stop] = shard.image[wanted], shard.noise_sigma[wanted]
+        check_stamps(image[start:stop], noise[start:stop], rows["sample_id"], str(path))
+        start = stop
+    assert image is not None
+    assert noise is not None
+    assert first is not None
+    if image.shape[1] != image.shape[2]:
+        raise InputError(f"{folder}: stamps must be square, received {image.shape[1:3]} px")
+    contents = "".join([digest(truth_path), *(digest(path) for path in shards)])
+    return StampSet(
+        image,
+        noise,
+        truth,
+        first.bands,
+        first.pixel_scale,
+        first.survey,
+        str(folder),
+        hashlib.sha256(contents.encode()).hexdigest()[:16],
+    )
+
+
+def check_stamps(
+    image: np.ndarray, noise_sigma: np.ndarray, names: Sequence | None = None, where: str = ""
+) -> None:
+    """Refuse stamps that a network would turn into NaN without a word.
+
+    Raises
+    ------
+    InputError
+        If a pixel is not finite, or a noise sigma is not finite and above 0; names the first stamp.
+    """
+    bad_image = ~np.isfinite(image).all(axis=(1, 2, 3))
+    bad_noise = ~(np.isfinite(noise_sigma) & (noise_sigma > 0)).all(axis=1)
+    for bad, what in (
+        (bad_image, "pixels that are not finite"),
+        (bad_noise, "a noise_sigma that is not above 0"),
+    ):
+        if bad.any():
+            first = int(bad.argmax())
+            name = first if names is None else names[first]
+            prefix = f"{where}: " if where else ""
+            raise InputError(
+                f"{prefix}sample {name} has {what} ({int(bad.sum())} such stamps); mask or remove it"
+            )
+
+
+class Batches(keras.utils.PyDataset):
+    """Batches of one epoch, in an order that depends on (seed, epoch) alone.
+
+    Parameters
+    ----------
+    stamps : StampSet
+    truth : ndarray (n, ...)
+        What the loss compares with, for all stamps.
+    rows : ndarray of int
+        The stamps to use.
+    order : (seed, epoch) or None
+        None keeps the order and the last partial batch (validation). A training epoch drops it:
+        batch-norm statistics of a few stamps are noise, and every epoch leaves out other stamps.
+    """
+
+    def __init__(
+        self,
+        stamps: StampSet,
+        truth: np.ndarray,
+        rows: np.ndarray,
+        batch_size: int,
+        order: tuple[int, int] | None = None,
+    ):
+        super().__init__()
+        self.stamps, self.truth = stamps, truth
+        if order is not None:
+            rows = stream(order[0], "shuffle", order[1]).permutation(rows)
+        self.parts = list(_split(rows, batch_size, drop_partial=order is not None))
+
+    def __len__(self) -> int:
+        return len(self.parts)
+
+    def __getitem__(self, index: int):
+        rows = self.parts[index]
+        inputs = {"image": self.stamps.image[rows], "noise_sigma": self.stamps.noise_sigma[rows]}
+        return inputs, self.truth[rows]
+
+
+def steps_per_epoch(rows: int, batch_size: int) -> int:
+    """Return the number of training steps of an epoch."""
+    return max(1, rows // batch_size)
+
+
+def _split(rows: np.ndarray, batch_size: int, drop_partial: bool) -> Iterator[np.ndarray]:
+    stop = len(rows) // batch_size * batch_size if drop_partial and len(rows) >= batch_size else len(rows)
+    for start in range(0, stop, batch_size):
+        yield rows[start : start + batch_size]

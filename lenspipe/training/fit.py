@@ -1,0 +1,297 @@
+"""Training of one fold.
+
+A job is a JSON-able dict::
+
+    {"task": "detector" | "regressor",
+     "data": folder of shards and truth.parquet,
+     "folder": where the fold's files go,
+     "fold": which fold is held out,
+     "seed": the run's seed,
+     "settings": the fields of lenspipe.config.TrainSection,
+     "mc_samples": optional, dropout passes of the out-of-fold predictions}
+
+It leaves ``fold-<k>.keras`` (float32), ``fold-<k>.oof.parquet``, ``fold-<k>.history.csv`` and, last,
+``fold-<k>.json``. After each epoch ``fold-<k>.checkpoint.npz`` holds the whole state; all that is random
+is keyed by (seed, fold, epoch), so that a training that was killed ends with the weights of one that was
+not. The last epoch's weights are kept: the learning rate has fallen to zero, and to choose the best epoch
+on the held-out fold would make its out-of-fold scores too good.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from astropy.table import Table
+
+from lenspipe.config import TrainSection
+from lenspipe.core.errors import InputError, LenspipeError
+from lenspipe.core.rng import derive_seed
+from lenspipe.io.files import digest, replacing, write_json
+from lenspipe.io.tables import write_table
+from lenspipe.networks.losses import GaussianNLL
+from lenspipe.networks.registry import build_network, find_architecture
+from lenspipe.training.checkpoint import load_checkpoint, save_checkpoint
+from lenspipe.training.datasets import Batches, StampSet, load_stamps, steps_per_epoch
+from lenspipe.training.folds import assign_folds, quantile_strata
+from lenspipe.training.load import save_model, split_network
+from lenspipe.training.precision import choose_precision, dtype_policy
+from lenspipe.training.predict import posteriors_with, score_with
+from lenspipe.training.targets import to_network
+
+OnEpoch = Callable[[Mapping[str, Any]], None]
+OOF_PASSES = {"detector": 20, "regressor": 50}
+
+
+def fit_fold(job: Mapping[str, Any], on_epoch: OnEpoch | None = None) -> dict[str, Any]:
+    """Train one fold, or go on with it, and return what stands in ``fold-<k>.json``.
+
+    Parameters
+    ----------
+    job : mapping
+        See the head of this module.
+    on_epoch : callable, optional
+        Called after each epoch, when its checkpoint is on disk, with ``fold``, ``epoch`` (from 1),
+        ``epochs``, ``images_per_s`` and the row of the history.
+
+    Raises
+    ------
+    InputError, ConfigError
+        If the data or settings cannot be used.
+    LenspipeError
+        If the loss is no longer finite.
+    """
+    settings = TrainSection.model_validate(job["settings"])
+    folder, name, task = Path(job["folder"]), f"fold-{job['fold']}", job["task"]
+    stamps = load_stamps(job["data"], lenses_only=task == "regressor")
+    key = _job_key(job, settings, stamps)
+    finished = _read_finished(folder / f"{name}.json", key)
+    if finished is not None:
+        return finished
+    truth, fold = _truth_and_folds(stamps, task, settings, job["seed"])
+    train, held_out = np.flatnonzero(fold != job["fold"]), np.flatnonzero(fold == job["fold"])
+    if len(held_out) == 0:
+        raise InputError(f"fold {job['fold']} does not exist: {settings.folds} folds count from 0")
+
+    seed = derive_seed(job["seed"], f"{task}/{name}")
+    build = _builder(stamps, task, settings, truth[train], seed)
+    with dtype_policy(choose_precision(settings.precision)):
+        trained = build()
+    model, history = _train(trained, stamps, truth, train, held_out, task, settings, seed, key, job, on_epoch)
+    with dtype_policy("float32"):
+        saved = build()
+    saved.set_weights(model.get_weights())
+
+    rows = _predict_held_out(saved, name, stamps, held_out, job, settings)
+    save_model(saved, folder / f"{name}.keras")
+    write_table(rows, folder / f"{name}.oof.parquet")
+    _write_history(folder / f"{name}.history.csv", history)
+    result = {
+        "key": key,
+        "fold": job["fold"],
+        "task": task,
+        "architecture": find_architecture(task, settings.architecture).name,
+        "bands": list(stamps.bands),
+        "pixel_scale": stamps.pixel_scale,
+        "size": stamps.size,
+        "targets": list(settings.targets) if task == "regressor" else [],
+        "survey": stamps.survey,
+        "data": stamps.source,
+        "data_hash": stamps.data_hash,
+        "seed": job["seed"],
+        "settings": settings.model_dump(mode="json"),
+        "precision": choose_precision(settings.precision),
+        "backend": keras.config.backend(),
+        "n_train": len(train),
+        "n_test": len(held_out),
+        "last_epoch": history[-1],
+        "weights_hash": digest(folder / f"{name}.keras"),
+    }
+    write_json(folder / f"{name}.json", result)
+    (folder / f"{name}.checkpoint.npz").unlink(missing_ok=True)
+    for leftover in folder.glob(f".{name}.*.part*"):  # of attempts that were killed while writing
+        leftover.unlink(missing_ok=True)
+    return result
+
+
+def _train(
+    model: keras.Model,
+    stamps: StampSet,
+    truth: np.ndarray,
+    train: np.ndarray,
+    held_out: np.ndarray,
+    task: str,
+    settings: TrainSection,
+    seed: int,
+    key: str,
+    job: Mapping[str, Any],
+    on_epoch: OnEpoch | None,
+) -> tuple[keras.Model, list[dict[str, Any]]]:
+    """Run the epochs that are missing; validation sees MC dropout, as prediction does."""
+    _compile(model, task, settings, steps_per_epoch(len(train), settings.batch_size))
+    checkpoint = Path(job["folder"]) / f"fold-{job['fold']}.checkpoint.npz"
+    done, history = load_checkpoint(checkpoint, key, model)
+    validation = Batches(stamps, truth, held_out, settings.batch_size)
+    for epoch in range(done, settings.epochs):
+        started = time.monotonic()
+        _reseed(model, seed, epoch)
+        batches = Batches(stamps, truth, train, settings.batch_size, order=(seed, epoch))
+        # shuffle=False: Keras would shuffle the batches once more, from Python's global random state
+        fitted = model.fit(batches, epochs=1, shuffle=False, verbose=0)
+        losses = model.evaluate(validation, verbose=0, return_dict=True)
+        row = {"fold": job["fold"], "epoch": epoch + 1}
+        row |= {k: float(v[-1]) for k, v in fitted.history.items()}
+        row |= {f"val_{k}": float(v) for k, v in losses.items()}
+        if not np.isfinite(row["loss"]):
+            raise LenspipeError(
+                f"{task} fold {job['fold']}: the loss is not finite after epoch {epoch + 1}; "
+                f"lower learning_rate (now {settings.learning_rate:g})"
+            )
+        history.append(row)
+        save_checkpoint(checkpoint, key, model, epoch + 1, history)
+        if on_epoch is not None:
+            seen = sum(len(part) for part in batches.parts)
+            rate = round(seen / (time.monotonic() - started), 1)
+            on_epoch({**row, "epochs": settings.epochs, "images_per_s": rate})
+    return model, history
+
+
+def _truth_and_folds(
+    stamps: StampSet, task: str, settings: TrainSection, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return what the loss compares with (one-hot classes or transformed targets), and the folds."""
+    groups = np.asarray(stamps.truth["group"])
+    if task == "detector":
+        labels = stamps.labels()
+        if labels.min() == labels.max():
+            raise InputError(f"{stamps.source} holds one class only; a detector needs lenses and non-lenses")
+        return np.eye(2, dtype=np.float32)[labels], assign_folds(labels, groups, settings.folds, seed)
+    values = to_network(stamps.targets(settings.targets), settings.targets)
+    folds = assign_folds(quantile_strata(values[:, 0]), groups, settings.folds, seed)
+    return values.astype(np.float32), folds
+
+
+def _builder(
+    stamps: StampSet, task: str, settings: TrainSection, truth: np.ndarray, seed: int
+) -> Callable[[], keras.Model]:
+    """Return a function that builds the network; normalisation comes from the training folds only."""
+    extra = {}
+    if task == "regressor":
+        std = np.maximum(truth.std(axis=0, dtype=np.float64), 1e-6)
+        extra = {"target_mean": truth.mean(axis=0, dtype=np.float64).tolist(), "target_std": std.tolist()}
+    return lambda: build_network(
+        task,
+        settings.architecture,
+        stamps.size,
+        len(stamps.bands),
+        dropout=settings.dropout,
+        bn_momentum=settings.bn_momentum,
+        seed=seed,
+        **extra,
+    )
+
+
+def _compile(model: keras.Model, task: str, settings: TrainSection, steps: int) -> None:
+    total = steps * settings.epochs
+    warm_up = max(1, total // 20)
+    rate = keras.optimizers.schedules.CosineDecay(
+        0.0, max(1, total - warm_up), warmup_target=settings.learning_rate, warmup_steps=warm_up
+    )
+    optimizer = keras.optimizers.AdamW(rate, weight_decay=settings.weight_decay)
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    if task == "detector":
+        loss = keras.losses.CategoricalCrossentropy(label_smoothing=settings.label_smoothing)
+        metrics = ["accuracy"]
+    else:
+        loss, metrics = GaussianNLL(), []
+    # XLA's convolutions on CPUs are several times slower than oneDNN's
+    jit = False if keras.config.backend() == "tensorflow" else "auto"
+    model.compile(optimizer, loss=loss, metrics=metrics, jit_compile=jit)
+
+
+def _reseed(model: keras.Model, seed: int, epoch: int) -> None:
+    """Key dropout and augmentation by (seed, epoch, layer), so that a resumed epoch draws the same."""
+    for layer in model._flatten_layers():
+        generator = getattr(layer, "seed_generator", None)
+        if generator is not None:
+            generator.state.assign(np.array([derive_seed(seed, f"{layer.name}/epoch-{epoch}"), 0], np.uint32))
+
+
+def _predict_held_out(
+    model: keras.Model,
+    name: str,
+    stamps: StampSet,
+    rows: np.ndarray,
+    job: Mapping[str, Any],
+    settings: TrainSection,
+) -> Table:
+    """Return the out-of-fold rows, predicted as a bundle predicts."""
+    table = stamps.truth[rows]["sample_id", "kind", "group"]
+    table["fold"] = np.full(len(rows), job["fold"], np.int64)
+    network = split_network(model, name)
+    image, noise = stamps.image[rows], stamps.noise_sigma[rows]
+    passes = job.get("mc_samples", OOF_PASSES[job["task"]])
+    if job["task"] == "detector":
+        table["label"] = stamps.labels()[rows]
+        table["score"], table["score_err"], _ = score_with(
+            [network], image, noise, passes, job["seed"], settings.batch_size
+        )
+        return table
+    true = stamps.targets(settings.targets)[rows]
+    truth = to_network(true, settings.targets)
+    found = posteriors_with(
+        [network], settings.targets, image, noise, passes, job["seed"], settings.batch_size
+    )
+    for k, target in enumerate(settings.targets):
+        table[f"{target}_true"], table[f"{target}_truth"] = true[:, k], truth[:, k]
+        posterior = found[target]
+        table[target] = posterior.median
+        for part in ("err_lo", "err_hi", "aleatoric", "epistemic", "mean", "sigma"):
+            table[f"{target}_{part}"] = getattr(posterior, part)
+    return table
+
+
+def _job_key(job: Mapping[str, Any], settings: TrainSection, stamps: StampSet) -> str:
+    """Return a hash of all that the weights depend on but the number of threads."""
+    # of the code only what trains: a change of the report must not throw days of training away
+    package = Path(__file__).resolve().parents[1]
+    sources = [
+        digest(path) for name in ("networks", "training") for path in sorted((package / name).glob("*.py"))
+    ]
+    parts = [
+        job["task"],
+        job["fold"],
+        job["seed"],
+        job.get("mc_samples"),
+        stamps.data_hash,
+        sources,
+        settings.model_dump(mode="json", exclude={"threads", "data"}),
+        choose_precision(settings.precision),
+        keras.config.backend(),
+    ]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+
+def _read_finished(path: Path, key: str) -> dict[str, Any] | None:
+    try:
+        result = json.loads(path.read_text())
+        weights = path.with_suffix(".keras")
+        same = result["key"] == key and digest(weights) == result["weights_hash"]
+    except (OSError, ValueError, KeyError):
+        return None
+    others = (path.with_suffix(".oof.parquet"), path.with_suffix(".history.csv"))
+    return result if same and all(other.is_file() for other in others) else None
+
+
+def _write_history(path: Path, history: list[dict[str, Any]]) -> None:
+    with replacing(path) as temporary, temporary.open("w", newline="") as handle:
+        writer = csv.DictWriter(handle, fieldnames=list(history[0]))
+        writer.writeheader()
+        writer.writerows(history)

@@ -1,0 +1,58 @@
+"""Grouped, stratified k-fold: a group is never split between training and validation."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+from sklearn.model_selection import StratifiedGroupKFold
+
+from lenspipe.core.errors import InputError
+from lenspipe.core.rng import derive_seed
+
+#: With one fold asked for, this part of the data is held out.
+SINGLE_FOLD_PARTS = 5
+
+
+def assign_folds(strata: np.ndarray, groups: np.ndarray, k: int, seed: int) -> np.ndarray:
+    """Return the fold in which each sample is held out.
+
+    Parameters
+    ----------
+    strata : ndarray (n,), int
+        Class whose fractions each fold should keep; see `quantile_strata`.
+    groups : ndarray (n,)
+        Samples that share a host galaxy, a source or a sky cell.
+    k : int
+        Number of folds. 1 holds out a fifth of the groups once; the rest get fold -1.
+    seed : int
+
+    Raises
+    ------
+    InputError
+        If there are fewer groups than folds.
+    """
+    parts = SINGLE_FOLD_PARTS if k == 1 else k
+    n_groups = len(np.unique(groups))
+    if k < 1 or n_groups < parts:
+        raise InputError(
+            f"{k} folds need k >= 1 and at least {parts} groups; the data have {n_groups} groups"
+        )
+    splitter = StratifiedGroupKFold(parts, shuffle=True, random_state=derive_seed(seed, "folds"))
+    fold = np.full(len(strata), -1, np.int64)
+    with warnings.catch_warnings():
+        # a stratum smaller than k cannot be in each fold; which is no reason not to train
+        warnings.filterwarnings("ignore", message="The least populated class", category=UserWarning)
+        for index, (_, held_out) in enumerate(splitter.split(np.zeros(len(strata)), strata, groups)):
+            if len(held_out) == 0:
+                raise InputError(
+                    f"fold {index} of {parts} came out empty: too few groups ({n_groups}); use fewer folds"
+                )
+            fold[held_out] = index
+    return np.where(fold < k, fold, -1)
+
+
+def quantile_strata(values: np.ndarray, bins: int = 5) -> np.ndarray:
+    """Return the quantile bin (0 ... bins - 1) of each value, to stratify a continuous target by."""
+    edges = np.quantile(values, np.linspace(0, 1, bins + 1)[1:-1])
+    return np.searchsorted(edges, values, side="right").astype(np.int64)

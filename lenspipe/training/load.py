@@ -1,0 +1,169 @@
+"""Networks to disk, and back into memory without running anything that the file brings along."""
+
+from __future__ import annotations
+
+import json
+import re
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from lenspipe.core.errors import InputError
+from lenspipe.core.rng import stream
+from lenspipe.io.files import replacing
+from lenspipe.networks.assemble import trunk_of
+from lenspipe.networks.layers import dropout_layers, fixed_masks
+
+#: Classes that a lenspipe network is made of. Anything else in a file is refused before Keras sees it:
+#: safe mode alone has been bypassed (CVE-2025-1550, CVE-2025-9906, CVE-2026-1462).
+ALLOWED_CLASSES = {
+    "Activation",
+    "Add",
+    "AveragePooling2D",
+    "BatchNormalization",
+    "Concatenate",
+    "Conv2D",
+    "DTypePolicy",
+    "Dense",
+    "Flatten",
+    "Functional",
+    "GlobalAveragePooling2D",
+    "GlorotUniform",
+    "InputLayer",
+    "MCDropout",
+    "MaxPooling2D",
+    "Ones",
+    "ReLU",
+    "Reshape",
+    "SkySymmetry",
+    "Stretch",
+    "TargetScale",
+    "ZeroPadding2D",
+    "Zeros",
+    "__keras_tensor__",
+    "__tensor__",
+}
+
+
+@dataclass(frozen=True)
+class Network:
+    """One trained network, split for prediction: the trunk runs once, the head once per pass."""
+
+    name: str
+    trunk: keras.Model
+    passes: keras.Model
+    mask_rates: dict[str, tuple[int, float]]
+
+    def draw_masks(self, count: int, seed: int) -> dict[str, np.ndarray]:
+        """Return masks (count, 1, width) of each dropout layer, the same for every stamp.
+
+        Drawn with NumPy and keyed by (seed, network, layer), so that they do not depend on the backend,
+        on the device or on the batch; the first masks are the same for any `count`.
+        """
+        return {
+            layer: (stream(seed, f"mc_dropout/{self.name}/{layer}").random((count, 1, width)) >= rate).astype(
+                np.float32
+            )
+            for layer, (width, rate) in self.mask_rates.items()
+        }
+
+
+class _Passes(keras.Model):
+    """The head under a row of masks: features (n, f), masks (t, 1, width) to (t, n, ...)."""
+
+    def __init__(self, head: keras.Model):
+        super().__init__(name="passes")
+        self.head = head
+
+    def call(self, inputs):
+        def one_pass(masks):
+            with fixed_masks(masks):
+                return self.head(inputs["features"], training=False)
+
+        return ops.map(one_pass, inputs["masks"])
+
+
+def save_model(model: keras.Model, path: str | Path) -> None:
+    """Write a network atomically; equal networks give equal bytes.
+
+    Keras writes the time and the memory addresses of shared objects into its archive. Here the addresses
+    are numbered in order of appearance and the time is left out.
+    """
+    with replacing(path) as temporary:
+        model.save(temporary)
+        with zipfile.ZipFile(temporary) as archive:
+            members = {name: archive.read(name) for name in sorted(archive.namelist())}
+        addresses: dict[bytes, int] = {}
+        members["config.json"] = re.sub(
+            rb'("shared_object_id": )(\d+)',
+            lambda found: found[1] + str(addresses.setdefault(found[2], len(addresses))).encode(),
+            members["config.json"],
+        )
+        metadata = {**json.loads(members["metadata.json"]), "date_saved": ""}
+        members["metadata.json"] = json.dumps(metadata).encode()
+        with zipfile.ZipFile(temporary, "w") as archive:
+            for name, content in members.items():
+                archive.writestr(zipfile.ZipInfo(name), content)  # ZipInfo's default date is 1980-01-01
+
+
+def load_model(path: str | Path) -> keras.Model:
+    """Return a saved network, uncompiled.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, is no Keras archive, or holds a class that lenspipe does not use.
+    """
+    path = Path(path)
+    _check_archive(path)
+    try:
+        return keras.saving.load_model(path, compile=False, safe_mode=True)
+    except (ValueError, TypeError, OSError, KeyError) as error:
+        raise InputError(f"{path} cannot be loaded as a network: {error}") from error
+
+
+def load_network(path: str | Path, name: str) -> Network:
+    """Return a saved network, ready for prediction; `name` keys its dropout masks."""
+    return split_network(load_model(path), name)
+
+
+def split_network(model: keras.Model, name: str) -> Network:
+    """Return a model with "trunk" and "head" split for prediction."""
+    trunk, passes = trunk_of(model), _Passes(model.get_layer("head"))
+    for part in (trunk, passes):
+        # XLA's convolutions on CPUs are several times slower than oneDNN's
+        part.compile(jit_compile=False if keras.config.backend() == "tensorflow" else "auto")
+    rates = {layer.name: (int(layer.input.shape[-1]), layer.rate) for layer in dropout_layers(passes.head)}
+    return Network(name, trunk, passes, rates)
+
+
+def _check_archive(path: Path) -> None:
+    if not path.is_file():
+        raise InputError(f"the network {path} is missing; copy the whole bundle or train it again")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            config = json.loads(archive.read("config.json"))
+    except (zipfile.BadZipFile, KeyError, ValueError) as error:
+        raise InputError(f"{path} is not a Keras network ({error})") from None
+    foreign = sorted(_classes(config) - ALLOWED_CLASSES)
+    if foreign:
+        raise InputError(
+            f"{path} holds {', '.join(foreign)}, which no lenspipe network has; it was not loaded"
+        )
+
+
+def _classes(node: Any) -> set[str]:
+    if isinstance(node, dict):
+        own = {str(node["class_name"])} if "class_name" in node else set()
+        registered = node.get("registered_name")
+        if registered and ">" in str(registered):
+            own.add(str(registered).removeprefix("lenspipe>"))
+        return own.union(*(_classes(value) for value in node.values()))
+    if isinstance(node, list):
+        return set().union(*(_classes(value) for value in node))
+    return set()

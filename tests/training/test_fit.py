@@ -1,0 +1,62 @@
+import json
+import os
+import signal
+
+import pytest
+
+from lenspipe.core.errors import LenspipeError, UserError
+from lenspipe.io.files import digest
+from lenspipe.training.worker import run_fold, worker_environment
+
+
+@pytest.mark.slow
+def test_a_killed_training_goes_on_and_ends_with_the_same_files(detector, data, tmp_path, new_job):
+    job = new_job("detector", data, tmp_path / "killed")
+    seen = []
+
+    def kill_after_first_epoch(record):
+        seen.append(record)
+        if record.get("epoch") == 1:
+            os.kill(seen[0]["pid"], signal.SIGKILL)
+
+    with pytest.raises(LenspipeError, match="fold 0 was killed by SIGKILL"):
+        run_fold(job, kill_after_first_epoch)
+    assert not (tmp_path / "killed" / "fold-0.keras").exists()
+
+    epochs = []
+    run_fold(job, lambda record: epochs.append(record.get("epoch")))
+    assert epochs == [None, *range(len(seen), 4)]  # at most one epoch is done again
+    for name in ("fold-0.keras", "fold-0.oof.parquet", "fold-0.history.csv"):
+        assert (tmp_path / "killed" / name).read_bytes() == (detector.path / name).read_bytes(), name
+    left = {path.name for path in (tmp_path / "killed").iterdir()}
+    assert not any("checkpoint" in name or name.startswith(".") for name in left)
+
+
+def test_a_finished_fold_is_not_trained_again(detector, data, new_job):
+    before = (detector.path / "fold-0.keras").stat().st_mtime_ns
+    records = []
+    run_fold(new_job("detector", data, detector.path), records.append)
+    assert len(records) == 1
+    assert (detector.path / "fold-0.keras").stat().st_mtime_ns == before
+
+
+def test_the_networks_of_two_folds_differ(detector):
+    assert digest(detector.path / "fold-0.keras") != digest(detector.path / "fold-1.keras")
+
+
+def test_progress_is_kept_in_a_file(detector):
+    lines = (detector.path / "fold-1.progress.jsonl").read_text().splitlines()
+    records = [json.loads(line) for line in lines]
+    assert records[0]["threads"] == 1
+    assert [r["epoch"] for r in records[1:]] == [1, 2, 3]
+    assert records[-1]["epochs"] == 3
+
+
+def test_a_mistake_of_the_user_comes_back_as_one_line(tmp_path, new_job):
+    with pytest.raises(UserError, match=r"^no shards \(shard-\*\.h5\) in \S+"):
+        run_fold(new_job("detector", tmp_path / "nowhere", tmp_path / "out"))
+
+
+def test_threads_are_capped():
+    assert worker_environment(3)["TF_NUM_INTRAOP_THREADS"] == "3"
+    assert worker_environment(0)["OMP_NUM_THREADS"] == str(len(os.sched_getaffinity(0)))

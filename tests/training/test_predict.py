@@ -1,0 +1,111 @@
+import numpy as np
+import pytest
+from scipy.stats import norm
+
+from lenspipe.core.errors import InputError, ModelMismatch
+from lenspipe.networks.layers import dropout_layers
+from lenspipe.training.datasets import load_stamps
+from lenspipe.training.predict import mixture_quantile, sample_posteriors, score_stamps
+
+
+@pytest.fixture(scope="module")
+def stamps(data):
+    return load_stamps(data)
+
+
+def test_a_stamp_scores_the_same_whatever_its_neighbours_and_batch(detector, stamps):
+    image, noise = stamps.image, stamps.noise_sigma
+    whole = score_stamps(detector, image, noise, mc_samples=6, seed=1, batch_size=16)
+    pick = [40, 3, 17]
+    for size in (16, 5, 1):
+        part = score_stamps(detector, image[pick], noise[pick], mc_samples=6, seed=1, batch_size=size)
+        for name in ("score", "score_err", "score_fold", "p_lens"):
+            np.testing.assert_array_equal(
+                getattr(part, name), getattr(whole, name)[pick], err_msg=f"{name} {size}"
+            )
+
+
+def test_a_posterior_is_the_same_whatever_its_neighbours_and_batch(regressor, stamps):
+    image, noise = stamps.image[:20], stamps.noise_sigma[:20]
+    whole = sample_posteriors(regressor, image, noise, mc_samples=6, batch_size=16)
+    for size in (16, 3, 1):
+        part = sample_posteriors(regressor, image[[11, 4]], noise[[11, 4]], mc_samples=6, batch_size=size)
+        for target in ("theta_e", "z_src"):
+            for name, value in vars(part[target]).items():
+                np.testing.assert_array_equal(
+                    value, getattr(whole[target], name)[[11, 4]], err_msg=f"{name} {size}"
+                )
+
+
+def test_scores_depend_on_the_seed_and_spread_over_passes(detector, stamps):
+    image, noise = stamps.image[:8], stamps.noise_sigma[:8]
+    first, again, other = (score_stamps(detector, image, noise, 6, seed, 8) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first.score, again.score)
+    assert not np.array_equal(first.score, other.score)
+    assert np.all(first.score_err > 0)
+    assert first.score_fold.shape == (8, 2)
+    np.testing.assert_allclose(first.score, first.score_fold.mean(axis=1))
+
+
+def test_masks_drop_the_rate_of_their_layer_and_grow_with_the_passes(detector):
+    network = detector.networks()[0]
+    (layer,) = dropout_layers(network.passes.head)
+    masks = network.draw_masks(400, seed=1)[layer.name]
+    assert masks.shape == (400, 1, 512)
+    assert abs(masks.mean() - (1 - layer.rate)) < 0.005
+    np.testing.assert_array_equal(network.draw_masks(10, seed=1)[layer.name], masks[:10])
+    assert not np.array_equal(detector.networks()[1].draw_masks(10, seed=1)[layer.name], masks[:10])
+
+
+def test_the_prior_shifts_p_lens_only(detector, stamps):
+    image, noise = stamps.image[:8], stamps.noise_sigma[:8]
+    rare = score_stamps(detector, image, noise, 4, 1, 8)
+    common = score_stamps(detector, image, noise, 4, 1, 8, lens_prior=0.5)
+    np.testing.assert_array_equal(rare.score, common.score)
+    assert np.all(rare.p_lens < common.p_lens)
+
+
+def test_errors_are_positive_and_widen_with_calibration(regressor, stamps):
+    import dataclasses
+
+    image, noise = stamps.image[:8], stamps.noise_sigma[:8]
+    wide = dataclasses.replace(
+        regressor,
+        calibration={"sigma_scale": {t: 2 * s for t, s in regressor.calibration["sigma_scale"].items()}},
+    )
+    one, two = (sample_posteriors(b, image, noise, 6)["theta_e"] for b in (regressor, wide))
+    for name in ("err_lo", "err_hi", "aleatoric", "epistemic"):
+        assert np.all(getattr(one, name) > 0)
+        assert np.all(getattr(two, name) > getattr(one, name))
+    np.testing.assert_allclose(two.sigma, 2 * one.sigma)
+    np.testing.assert_array_equal(two.mean, one.mean)
+
+
+@pytest.mark.parametrize("probability", [0.16, 0.5, 0.84])
+def test_mixture_quantiles_invert_the_mixture(probability):
+    rng = np.random.default_rng(0)
+    means, variances = rng.normal(0, 2, (5, 3, 7)), rng.uniform(0.01, 4, (5, 3, 7))
+    at = mixture_quantile(means, variances, probability)
+    below = norm.cdf(at[..., None], means, np.sqrt(variances)).mean(axis=-1)
+    np.testing.assert_allclose(below, probability, atol=1e-5)
+
+
+def test_a_stamp_that_is_not_finite_is_refused(detector, stamps):
+    image = stamps.image[:4].copy()
+    image[2, 0, 0, 0] = np.inf
+    with pytest.raises(InputError, match="sample 2 has pixels that are not finite"):
+        score_stamps(detector, image, stamps.noise_sigma[:4])
+
+
+def test_another_stamp_size_band_count_or_task_is_refused(detector, stamps):
+    image, noise = stamps.image[:2], stamps.noise_sigma[:2]
+    with pytest.raises(ModelMismatch, match="stamps"):
+        score_stamps(detector, image[:, 4:-4, 4:-4], noise)
+    with pytest.raises(ModelMismatch, match="stamps"):
+        score_stamps(detector, image[..., :2], noise[:, :2])
+    with pytest.raises(ModelMismatch, match="regressor is needed"):
+        sample_posteriors(detector, image, noise)
+
+
+def test_no_stamps_give_no_scores(detector, stamps):
+    assert score_stamps(detector, stamps.image[:0], stamps.noise_sigma[:0]).score.shape == (0,)
