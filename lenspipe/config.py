@@ -71,15 +71,21 @@ class SimulateSection(Section):
 class IngestSection(Section):
     """Tiles and cutouts to stamps."""
 
-    images: tuple[str, ...] = Field((), description="files, folders or glob patterns; empty = the run's mock tiles")
+    images: tuple[str, ...] = Field(
+        (), description="files, folders or glob patterns; empty = the run's mock tiles"
+    )
     targets: str = Field("", description="table with ra, dec [deg] (and id); empty = detect sources")
     kind: Literal["auto", "tile", "cutout"] = Field(
         "auto", description="auto = an image at most 4 stamps wide is a cutout of its central object"
     )
     size: int = Field(0, ge=0, description="side of a stamp [px]; 0 = the detector's, else the survey's")
-    bands: tuple[str, ...] = Field((), description="bands to cut, in order; empty = the detector's, else the survey's")
+    bands: tuple[str, ...] = Field(
+        (), description="bands to cut, in order; empty = the detector's, else the survey's"
+    )
     resample: bool = Field(False, description="resample images whose pixel scale is not the model's")
-    detect_sigma: float = Field(3.0, gt=0, description="detection threshold per pixel after smoothing [sigma]")
+    detect_sigma: float = Field(
+        3.0, gt=0, description="detection threshold per pixel after smoothing [sigma]"
+    )
     detect_pixels: int = Field(8, ge=1, description="least connected pixels of a source")
     min_snr: float = Field(10.0, ge=0, description="least signal-to-noise of a source in the detection band")
     max_mag: float = Field(23.0, description="faintest magnitude of a target in the detection band [mag]")
@@ -105,7 +111,9 @@ class TrainSection(Section):
     precision: Literal["auto", "float32", "mixed_bfloat16"] = Field(
         "auto", description="auto = mixed_bfloat16 where the processor has it"
     )
-    threads: int = Field(0, ge=0, description="threads per fold; 0 = cores over workers")
+    threads: int = Field(
+        1, ge=1, description="threads per fold on a CPU; another number changes the last bits of the weights"
+    )
     targets: tuple[Literal["theta_e", "sigma_v", "z_lens", "z_src"], ...] = Field(
         TARGETS, description="regressor only: what to predict"
     )

@@ -25,3 +25,15 @@ def realdata() -> Path:
     if not folder.is_dir():
         pytest.skip(f"real survey images are not here ({folder}); set LENSPIPE_REALDATA to their folder")
     return folder
+
+
+@pytest.fixture(scope="session")
+def chain(tmp_path_factory) -> Path:
+    """Run directory of a finished small chain; tests that use it share one worker (group "chain")."""
+    from chain import RECIPE, lenspipe
+
+    folder = tmp_path_factory.mktemp("chain")
+    (folder / "recipe.toml").write_text(RECIPE)
+    answer = lenspipe("run", folder / "recipe.toml", "--out", folder / "run")
+    assert answer.returncode == 0, answer.stderr
+    return folder / "run"

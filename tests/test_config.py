@@ -82,12 +82,20 @@ def test_every_key_has_a_meaning_and_changes_the_hash():
 
 def _another(key, default):
     special = {
-        "survey": '"lsst"', "simulate.kind": '"lens"', "simulate.scene": '"plain"', "ingest.kind": '"tile"',
-        "train.detector.precision": '"float32"', "train.regressor.precision": '"float32"',
-        "train.detector.targets": '["theta_e"]', "train.regressor.targets": '["theta_e"]',
-        "run.stages": '["slip"]', "ingest.images": '["a.fits"]', "ingest.bands": '["g"]',
-        "train.detector.bn_momentum": "0.8", "train.regressor.bn_momentum": "0.8",
-    }  # fmt: skip
+        "survey": '"lsst"',
+        "simulate.kind": '"lens"',
+        "simulate.scene": '"plain"',
+        "ingest.kind": '"tile"',
+        "train.detector.precision": '"float32"',
+        "train.regressor.precision": '"float32"',
+        "train.detector.targets": '["theta_e"]',
+        "train.regressor.targets": '["theta_e"]',
+        "run.stages": '["slip"]',
+        "ingest.images": '["a.fits"]',
+        "ingest.bands": '["g"]',
+        "train.detector.bn_momentum": "0.8",
+        "train.regressor.bn_momentum": "0.8",
+    }
     if key in special:
         return special[key]
     if isinstance(default, bool):

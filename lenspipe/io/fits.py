@@ -64,7 +64,9 @@ def check_structure(path: str | Path) -> int:
                 elif start + _data_bytes(header, str(path)) > size:
                     raise Rejected(
                         "fits_truncated",
-                        f"HDU {hdus} declares {start + length} bytes, the file has {size}", str(path), str(hdus),
+                        f"HDU {hdus} declares {start + length} bytes, the file has {size}",
+                        str(path),
+                        str(hdus),
                     )
                 else:
                     file.seek(start + length)
@@ -181,9 +183,13 @@ def list_planes(image_set: ImageSet, survey: Survey) -> list[Plane]:
 def _read_extname(extname: str, survey: Survey) -> tuple[str, str]:
     layout = survey.layout
     for role, names in (
-        ("image", layout.image), ("weight", layout.weight), ("variance", layout.variance),
-        ("rms", layout.rms), ("mask", layout.mask), ("psf", layout.psf),
-    ):  # fmt: skip
+        ("image", layout.image),
+        ("weight", layout.weight),
+        ("variance", layout.variance),
+        ("rms", layout.rms),
+        ("mask", layout.mask),
+        ("psf", layout.psf),
+    ):
         for name in names:
             if extname.upper() == name.upper():
                 return role, ""
@@ -216,7 +222,8 @@ def _cube_bands(header, layers: int, survey: Survey, path: str) -> list[str]:
     raise Rejected(
         "cube_bands",
         f"a cube of {layers} layers, but {survey.name} has {len(survey.bands)} bands; "
-        "name them in the header: BANDS = 'g r i'", path,
+        "name them in the header: BANDS = 'g r i'",
+        path,
     )
 
 
@@ -237,7 +244,9 @@ def read_band(planes: list[Plane], band: str) -> RawBand:
         raise Rejected(f"missing_band:{band}", f"images found: {', '.join(there) or 'none'}", path)
     if len(images) > 1:
         places = ", ".join(f"{Path(plane.path).name}[{plane.label}]" for plane in images)
-        raise Rejected(f"ambiguous_band:{band}", f"several images claim to be {band}: {places}", images[0].path)
+        raise Rejected(
+            f"ambiguous_band:{band}", f"several images claim to be {band}: {places}", images[0].path
+        )
     data, header = _read_plane(images[0])
     parts: dict[str, np.ndarray] = {}
     for role in ("weight", "variance", "rms", "mask", "psf"):
@@ -246,13 +255,21 @@ def read_band(planes: list[Plane], band: str) -> RawBand:
             parts[role] = _read_plane(found[0])[0]
             if role != "psf" and parts[role].shape != data.shape:
                 raise Rejected(
-                    f"shape_mismatch:{band}", f"image {data.shape}, {role} {parts[role].shape}",
-                    found[0].path, found[0].label,
+                    f"shape_mismatch:{band}",
+                    f"image {data.shape}, {role} {parts[role].shape}",
+                    found[0].path,
+                    found[0].label,
                 )
     kind = next((role for role in ("weight", "variance", "rms") if role in parts), "")
     return RawBand(
-        band, data, header, images[0].path,
-        parts.get(kind), kind, parts.get("mask"), parts.get("psf"),
+        band,
+        data,
+        header,
+        images[0].path,
+        parts.get(kind),
+        kind,
+        parts.get("mask"),
+        parts.get("psf"),
     )
 
 

@@ -19,12 +19,24 @@ SUFFIXES = (".fits", ".fit", ".fits.gz", ".fits.fz", ".fits.bz2")
 
 #: Words in file names -> what the pixels are.
 ROLES = {
-    "sci": "image", "img": "image", "image": "image", "ooi": "image",
-    "wht": "weight", "wgt": "weight", "weight": "weight", "invvar": "weight", "oow": "weight",
-    "var": "variance", "variance": "variance", "rms": "rms",
-    "msk": "mask", "mask": "mask", "ood": "mask", "dq": "mask",
+    "sci": "image",
+    "img": "image",
+    "image": "image",
+    "ooi": "image",
+    "wht": "weight",
+    "wgt": "weight",
+    "weight": "weight",
+    "invvar": "weight",
+    "oow": "weight",
+    "var": "variance",
+    "variance": "variance",
+    "rms": "rms",
+    "msk": "mask",
+    "mask": "mask",
+    "ood": "mask",
+    "dq": "mask",
     "psf": "psf",
-}  # fmt: skip
+}
 _WORD = re.compile(r"(?<![A-Za-z0-9])[A-Za-z0-9]+(?![A-Za-z0-9])")
 
 

@@ -24,8 +24,10 @@ def make_quarantine_table(rows: Iterable[Quarantined]) -> Table:
     """Return the rows as a table, ordered by unit, object and path."""
     ordered = sorted(rows, key=lambda row: (row.unit, row.object, row.path, row.reason))
     columns = {name: [getattr(row, name) for row in ordered] for name in _DESCRIPTIONS}
-    table = Table(columns, dtype=[str] * len(columns)) if ordered else Table(
-        names=list(columns), dtype=[str] * len(columns)
+    table = (
+        Table(columns, dtype=[str] * len(columns))
+        if ordered
+        else Table(names=list(columns), dtype=[str] * len(columns))
     )
     for name, description in _DESCRIPTIONS.items():
         table[name].info.description = description

@@ -84,5 +84,7 @@ def list_shards(folder: str | Path) -> list[Path]:
     """Return the shards of a folder in order; `InputError` if there is none."""
     paths = sorted(Path(folder).glob("shard-*.h5"))
     if not paths:
-        raise InputError(f"no shards (shard-*.h5) in {folder}; make some with `lenspipe simulate --out {folder}`")
+        raise InputError(
+            f"no shards (shard-*.h5) in {folder}; make some with `lenspipe simulate --out {folder}`"
+        )
     return paths

@@ -110,10 +110,16 @@ class Store:
     def write_done(self, stage: str, unit: str, key: str, done: Done) -> None:
         """Write a unit's done-marker: the last thing that is written for it."""
         outputs = [[os.path.relpath(path, self.root), path.stat().st_size] for path in done.outputs]
-        write_json(self.marker(stage, unit), {
-            "key": key, "code": code_version(), "outputs": outputs, "counts": dict(done.counts),
-            "quarantined": [asdict(row) for row in done.quarantined],
-        })
+        write_json(
+            self.marker(stage, unit),
+            {
+                "key": key,
+                "code": code_version(),
+                "outputs": outputs,
+                "counts": dict(done.counts),
+                "quarantined": [asdict(row) for row in done.quarantined],
+            },
+        )
 
     def finished(self, stage: str) -> list[tuple[str, Done]]:
         """Return (unit file name, what it handed back) of every marker of a stage, in order."""

@@ -201,14 +201,18 @@ def detector_view(detector: Mapping[str, Any] | None) -> dict[str, Any] | None:
     if detector.get("roc") is not None:
         pictures.append(
             picture(
-                draw_roc, detector["roc"], alt="true positive rate against false positive rate",
+                draw_roc,
+                detector["roc"],
+                alt="true positive rate against false positive rate",
                 caption="ROC on held-out folds. A survey lives at the left end, with few false positives.",
             )
         )
     if detector.get("scores_lens") is not None and detector.get("scores_nonlens") is not None:
         pictures.append(
             picture(
-                draw_scores, detector["scores_lens"], detector["scores_nonlens"],
+                draw_scores,
+                detector["scores_lens"],
+                detector["scores_nonlens"],
                 alt="histograms of the score by class",
                 caption="Out-of-fold scores of both classes.",
             )

@@ -10,9 +10,30 @@ COLUMNS = catalog_columns(("g", "r", "i", "z", "Y"), 3, ("theta_e", "sigma_v", "
 def test_the_contract_s_columns_are_there_once():
     names = [column.name for column in COLUMNS]
     assert len(set(names)) == len(names)
-    for name in ("name", "object_id", "tile", "ra", "dec", "x", "y", "score", "score_err", "score_fold_2", "p_lens",
-                 "theta_e", "theta_e_err_lo", "theta_e_err_hi", "theta_e_aleatoric", "theta_e_epistemic",
-                 "mag_g", "snr_Y", "known_name", "known_sep", "flags", "run_id"):  # fmt: skip
+    for name in (
+        "name",
+        "object_id",
+        "tile",
+        "ra",
+        "dec",
+        "x",
+        "y",
+        "score",
+        "score_err",
+        "score_fold_2",
+        "p_lens",
+        "theta_e",
+        "theta_e_err_lo",
+        "theta_e_err_hi",
+        "theta_e_aleatoric",
+        "theta_e_epistemic",
+        "mag_g",
+        "snr_Y",
+        "known_name",
+        "known_sep",
+        "flags",
+        "run_id",
+    ):
         assert name in names
 
 

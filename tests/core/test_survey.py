@@ -25,7 +25,9 @@ def test_des_sky_reproduces_the_published_depths():
 
 def test_a_survey_file_extends_another(tmp_path):
     path = tmp_path / "mine.toml"
-    path.write_text('extends = "des"\nname = "mine"\n[bands.g]\npsf_fwhm = 2.5\n[layout]\npattern = ["{tile}.{band}.fits"]\n')
+    path.write_text(
+        'extends = "des"\nname = "mine"\n[bands.g]\npsf_fwhm = 2.5\n[layout]\npattern = ["{tile}.{band}.fits"]\n'
+    )
     survey = load_survey(str(path))
     assert survey.bands["g"].psf_fwhm == 2.5
     assert survey.bands["g"].sky == load_survey("des").bands["g"].sky

@@ -26,7 +26,12 @@ def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path):
 def test_json_holds_numpy_and_no_nan(tmp_path):
     data = {"a": np.float32(1.5), "b": np.arange(3), "c": float("nan"), "d": (np.int64(2), np.inf)}
     write_json(tmp_path / "a.json", data)
-    assert json.loads((tmp_path / "a.json").read_text()) == {"a": 1.5, "b": [0, 1, 2], "c": None, "d": [2, None]}
+    assert json.loads((tmp_path / "a.json").read_text()) == {
+        "a": 1.5,
+        "b": [0, 1, 2],
+        "c": None,
+        "d": [2, None],
+    }
 
 
 def test_digest_tells_content(tmp_path):

@@ -50,7 +50,10 @@ def test_several_bands_in_one_file_by_name_and_by_keyword(tmp_path):
     assert np.array_equal(read_band(planes, "i").data, PIXELS * 3)
     assert np.array_equal(read_band(planes, "Y").data, PIXELS * 4)
     assert read_band(planes, "g").noise_kind == "variance"
-    by_key = [fits.ImageHDU(PIXELS * k, name="IMAGE", header=fits.Header({"BAND": b})) for k, b in enumerate("gri", 1)]
+    by_key = [
+        fits.ImageHDU(PIXELS * k, name="IMAGE", header=fits.Header({"BAND": b}))
+        for k, b in enumerate("gri", 1)
+    ]
     fits.HDUList([fits.PrimaryHDU(), *by_key]).writeto(tmp_path / "keys.fits")
     planes = list_planes(image_set(tmp_path / "keys.fits"), DES)
     assert np.array_equal(read_band(planes, "r").data, PIXELS * 2)
@@ -98,9 +101,9 @@ def test_two_images_of_a_band_and_a_weight_of_another_shape_are_refused(tmp_path
 
 def whole_file(tmp_path):
     path = tmp_path / "whole.fits"
-    fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(PIXELS, name="SCI"), fits.ImageHDU(PIXELS, name="WGT")]).writeto(
-        path, overwrite=True
-    )
+    fits.HDUList(
+        [fits.PrimaryHDU(), fits.ImageHDU(PIXELS, name="SCI"), fits.ImageHDU(PIXELS, name="WGT")]
+    ).writeto(path, overwrite=True)
     return path
 
 
@@ -146,7 +149,9 @@ def test_hostile_axes_are_rejected_before_any_reader_sees_them(tmp_path, card, v
         check_structure(path)
 
 
-@pytest.mark.parametrize("content", [b"", b"hello", struct.pack("<4000d", *range(4000)), gzip.compress(b"no fits")])
+@pytest.mark.parametrize(
+    "content", [b"", b"hello", struct.pack("<4000d", *range(4000)), gzip.compress(b"no fits")]
+)
 def test_what_is_no_fits_is_rejected(tmp_path, content):
     path = tmp_path / "odd.fits"
     path.write_bytes(content)

@@ -48,7 +48,9 @@ def test_inputs_are_files_folders_and_patterns(tmp_path):
         path.parent.mkdir(exist_ok=True)
         path.touch()
     assert len(find_images([str(tmp_path)])) == 3
-    assert find_images([str(tmp_path / "*_g.fits"), str(tmp_path / "x_g.fits")]) == [str(tmp_path / "x_g.fits")]
+    assert find_images([str(tmp_path / "*_g.fits"), str(tmp_path / "x_g.fits")]) == [
+        str(tmp_path / "x_g.fits")
+    ]
     missing = str(tmp_path / "gone.fits")
     assert find_images([str(tmp_path / "x_g.fits"), missing])[-1] == missing  # kept, to be quarantined
 

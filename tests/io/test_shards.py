@@ -28,7 +28,9 @@ def test_round_trip_is_exact(tmp_path, n):
 def test_rows_alone_and_the_contract_s_attributes(tmp_path):
     shard = make_shard()
     write_shard(tmp_path / "shard-00000.h5", shard)
-    assert np.array_equal(read_shard(tmp_path / "shard-00000.h5", np.array([1, 4])).image, shard.image[[1, 4]])
+    assert np.array_equal(
+        read_shard(tmp_path / "shard-00000.h5", np.array([1, 4])).image, shard.image[[1, 4]]
+    )
     with h5py.File(tmp_path / "shard-00000.h5") as file:
         assert {"bands", "pixel_scale", "zero_point", "survey", "seed", "schema_version"} <= set(file.attrs)
         assert file.attrs["zero_point"] == 31.4
@@ -49,5 +51,7 @@ def test_faults_are_named(tmp_path):
     with pytest.raises(InputError, match=r"bad\.h5 is not a readable shard"):
         read_shard(tmp_path / "bad.h5")
     with pytest.raises(ValueError, match="do not fit"):
-        write_shard(tmp_path / "c.h5", Shard(np.zeros((2, 8, 8, 3)), np.ones((1, 3)), ("g", "r", "i"), 1.0, "des", 1))
+        write_shard(
+            tmp_path / "c.h5", Shard(np.zeros((2, 8, 8, 3)), np.ones((1, 3)), ("g", "r", "i"), 1.0, "des", 1)
+        )
     assert not list(tmp_path.glob(".*part*"))

@@ -109,7 +109,10 @@ def test_one_run_at_a_time_and_a_dead_holder_holds_nothing(tmp_path):
 
 def test_a_run_directory_that_cannot_be_made_is_the_user_s_mistake(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="cannot write to the run directory"), Store(tmp_path / "file" / "run").locked():
+    with (
+        pytest.raises(InputError, match="cannot write to the run directory"),
+        Store(tmp_path / "file" / "run").locked(),
+    ):
         pass
 
 

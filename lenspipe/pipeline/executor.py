@@ -1,0 +1,117 @@
+"""Where units run: in this process, or on Dask workers. Both run the same function on the same jobs.
+
+Jobs hold paths and settings, never pixels: images in a Dask graph kill schedulers (traps.md, 8).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+from lenspipe.core.errors import UserError
+
+
+class Executor(Protocol):
+    """What the runner needs: run a function on many jobs and yield (job, result or exception)."""
+
+    workers: int
+
+    def map(self, function: Callable[[Any], Any], jobs: Iterable[Any]) -> Iterator[tuple[Any, Any]]: ...
+
+
+class Serial:
+    """One job after the other in this process.
+
+    Parameters
+    ----------
+    arrange : callable, optional
+        Puts the jobs in another order; results do not depend on it (tests reverse them).
+    """
+
+    workers = 1
+
+    def __init__(self, arrange: Callable[[list[Any]], list[Any]] = list):
+        self.arrange = arrange
+
+    def map(self, function: Callable[[Any], Any], jobs: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
+        """Yield each job with its result, or with the exception that it raised."""
+        for job in self.arrange(list(jobs)):
+            try:
+                yield job, function(job)
+            except Exception as error:
+                yield job, error
+
+
+class Dask:
+    """Jobs on the workers of a Dask cluster, results as they come."""
+
+    def __init__(self, client):
+        self.client = client
+        self.workers = max(1, len(client.scheduler_info(n_workers=-1)["workers"]))
+
+    def map(self, function: Callable[[Any], Any], jobs: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
+        """Yield each job with its result, or with the exception that it raised or that killed it."""
+        from distributed import as_completed
+
+        # pure=False: a retried job must run again, not be answered from the scheduler's memory
+        waiting = {self.client.submit(function, job, pure=False): job for job in jobs}
+        for future in as_completed(list(waiting)):
+            error = future.exception()
+            yield waiting[future], error if error is not None else future.result()
+            future.release()
+
+
+@contextmanager
+def open_executor(workers: int = 1, scheduler: str = "") -> Iterator[Executor]:
+    """Yield the executor that the user asked for and close it afterwards.
+
+    Parameters
+    ----------
+    workers : int
+        Local processes; 1 = this process.
+    scheduler : str
+        Address of a running Dask scheduler, e.g. ``tcp://host:8786``.
+
+    Raises
+    ------
+    UserError
+        If the scheduler does not answer within 20 s.
+    """
+    if scheduler:
+        from distributed import Client
+
+        try:
+            client = Client(scheduler, timeout="20s")
+        except (OSError, TimeoutError, ValueError) as error:
+            raise UserError(f"no Dask scheduler answers at {scheduler}: {error}") from None
+        with client:
+            if not client.scheduler_info(n_workers=-1)["workers"]:
+                raise UserError(f"the Dask scheduler at {scheduler} has no workers; start some and try again")
+            yield Dask(client)
+    elif workers > 1:
+        import dask
+        from distributed import Client, LocalCluster
+
+        # a worker runs one unit at a time; networks bring their own threads
+        environment = {**_thread_caps(1), "TF_CPP_MIN_LOG_LEVEL": "3"}
+        with (
+            dask.config.set({"distributed.nanny.pre-spawn-environ": environment}),
+            LocalCluster(
+                n_workers=workers,
+                threads_per_worker=1,
+                processes=True,
+                dashboard_address=":0",
+                silence_logs=logging.CRITICAL,
+            ) as cluster,
+            Client(cluster) as client,
+        ):
+            yield Dask(client)
+    else:
+        yield Serial()
+
+
+def _thread_caps(threads: int) -> dict[str, str]:
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    return dict.fromkeys(names, str(threads))

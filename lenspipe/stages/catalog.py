@@ -1,0 +1,117 @@
+"""Stage *catalog*: all tiles' objects together; duplicates merged, candidates ranked and named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from lenspipe.config import TARGETS, Config, config_hash, settings_of
+from lenspipe.core.schema import catalog_columns
+from lenspipe.core.types import Done, Stage, Unit
+from lenspipe.core.version import code_version
+from lenspipe.io.store import Store
+from lenspipe.stages import find, ingest, model
+from lenspipe.stages.stamps import detector_folder, existing, read_card, regressor_folder, stamp_format
+
+
+def plan(config: Config, store: Store) -> list[Unit]:
+    """One unit: the whole catalog."""
+    tiles = ingest.plan(config, store)
+    if not tiles:
+        return []
+    inputs = [
+        str(path)
+        for tile in tiles
+        for path in (
+            ingest.objects_path(store, tile.name),
+            find.scores_path(store, tile.name),
+            model.posteriors_path(store, tile.name),
+        )
+    ]
+    if config.catalog.known:
+        inputs.append(existing(config.catalog.known, "catalog.known"))
+    payload = {"tiles": [tile.name for tile in tiles]}
+    return [Unit("catalog", payload, tuple(inputs), settings_of(config, "catalog"))]
+
+
+def candidates_path(store: Store) -> Path:
+    """Return the candidates' table that later stages read."""
+    return store.root / "candidates.parquet"
+
+
+def work(unit: Unit, config: Config, store: Store) -> Done:
+    """Write ``scores.parquet`` (every scored object) and the candidates in four formats."""
+    from lenspipe.catalog.candidates import merge_detections, rank_candidates
+    from lenspipe.catalog.crossmatch import match_known
+    from lenspipe.io.tables import order_columns, read_table, write_catalog, write_table
+
+    form = stamp_format(config)
+    detector = read_card(detector_folder(config, store))
+    regressor = regressor_folder(config, store)
+    targets = read_card(regressor)["targets"] if regressor else {}
+    columns = catalog_columns(form.bands, len(detector["folds"]), [t for t in TARGETS if t in targets])
+    table = _join_tiles(unit.payload["tiles"], store, columns)
+    table.replace_column("run_id", np.full(len(table), run_id(config)))
+    table = merge_detections(table, config.catalog.merge_radius)
+    if config.catalog.known:
+        table = match_known(table, read_table(config.catalog.known), config.catalog.known_radius)
+    meta = {
+        "run_id": run_id(config),
+        "code": code_version(),
+        "seed": config.run.seed,
+        "survey": config.survey,
+        "detector": detector["weights"],
+        "threshold": config.catalog.threshold,
+    }
+    candidates = rank_candidates(table, config.catalog.threshold, config.catalog.top, config.catalog.prefix)
+    outputs = write_catalog(candidates, store.root / "candidates", columns, meta)
+    scores = order_columns(table, columns)
+    scores.meta.update(meta)
+    outputs.append(store.root / "scores.parquet")
+    write_table(scores, outputs[-1])
+    return Done(tuple(outputs), {"objects": len(table), "candidates": len(candidates)})
+
+
+def run_id(config: Config) -> str:
+    """Return the identifier of a configuration and code: the same run again has the same one."""
+    return f"{config_hash(config)[:8]}-{code_version().rpartition('+')[2]}"
+
+
+def _join_tiles(tiles, store: Store, columns):
+    """Return the objects of all tiles with their scores and posteriors, in the order of the tiles."""
+    from astropy.table import vstack
+
+    from lenspipe.io.tables import empty_catalog, order_columns, read_table
+
+    parts = []
+    for tile in tiles:
+        if not find.scores_path(store, tile).exists():
+            continue
+        objects = read_table(ingest.objects_path(store, tile))
+        scores = read_table(find.scores_path(store, tile))
+        for name in scores.colnames:
+            objects[name] = scores[name]
+        if model.posteriors_path(store, tile).exists():
+            _add_posteriors(objects, read_table(model.posteriors_path(store, tile)))
+        edge = objects["edge_distance"]
+        objects = order_columns(objects, columns)
+        objects["edge_distance"] = edge
+        parts.append(objects)
+    if not parts:
+        table = empty_catalog(columns)
+        table["edge_distance"] = np.zeros(0)
+        return table
+    return vstack(parts, metadata_conflicts="silent")
+
+
+def _add_posteriors(objects, posteriors) -> None:
+    rows = np.asarray(posteriors["row"], int)
+    for name in posteriors.colnames:
+        if name != "row":
+            values = np.full(len(objects), np.nan, np.float32)
+            values[rows] = posteriors[name]
+            objects[name] = values
+
+
+STAGE = Stage(name="catalog", reads=("ingest", "find", "model"), writes=("catalog",), plan=plan, work=work)

@@ -1,0 +1,108 @@
+"""`lenspipe predict`: scores and posteriors of bundles for shards of stamps or FITS cutouts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from lenspipe.config import config_from
+from lenspipe.core.errors import ModelMismatch, Rejected, UserError
+from lenspipe.core.survey import load_survey
+from lenspipe.core.types import Quarantined, StampFormat
+
+
+def predict_table(
+    bundle_paths: Sequence[Path],
+    data: Sequence[str],
+    out: Path,
+    mc_samples: int,
+    seed: int,
+    survey: str = "",
+    resample: bool = False,
+) -> tuple[int, int]:
+    """Write one row a stamp with the columns of each bundle; return rows written and inputs left out.
+
+    Parameters
+    ----------
+    bundle_paths : sequence of Path
+        Detectors, regressors or both, made for the same stamps.
+    data : sequence of str
+        Folders of shards, or FITS cutouts (with `survey`).
+    out : Path
+        ``.parquet`` or ``.ecsv``. Inputs left out are named in ``<out>.quarantine.ecsv``.
+    """
+    from astropy.table import Table, vstack
+
+    from lenspipe.io.quarantine import write_quarantine
+    from lenspipe.io.tables import write_table
+    from lenspipe.training.bundle import load_bundle
+
+    if out.suffix not in (".parquet", ".ecsv"):
+        raise UserError(f"--out must end in .parquet or .ecsv, received {out}")
+    bundles = [load_bundle(path) for path in bundle_paths]
+    forms = {(bundle.bands, bundle.size, bundle.pixel_scale) for bundle in bundles}
+    if len(forms) > 1:
+        raise ModelMismatch(f"the bundles were made for different stamps: {sorted(map(str, forms))}")
+    form = StampFormat(*forms.pop())
+    rejected: list[Quarantined] = []
+    parts = []
+    for ids, shard in _read_stamps(data, form, survey, resample, rejected):
+        table = Table({"object_id": np.asarray(ids, str)})
+        for bundle in bundles:
+            bundle.check(shard.bands, shard.pixel_scale, shard.image.shape[1])
+            _add_predictions(table, bundle, shard, mc_samples, seed, survey)
+        parts.append(table)
+    table = vstack(parts) if parts else Table({"object_id": np.zeros(0, "U1")})
+    write_table(table, out)
+    if rejected:
+        write_quarantine(rejected, out.with_name(out.name + ".quarantine.ecsv"))
+    return len(table), len(rejected)
+
+
+def _read_stamps(data, form: StampFormat, survey: str, resample: bool, rejected: list) -> Iterator:
+    """Yield (object ids, shard) of each shard or cutout."""
+    from lenspipe.io.layout import find_images, group_files
+    from lenspipe.io.shards import list_shards, read_shard
+    from lenspipe.stages.ingest import ingest_images
+
+    folders = [path for path in data if any(Path(path).glob("shard-*.h5"))]
+    for folder in folders:
+        for path in list_shards(folder):
+            shard = read_shard(path)
+            yield [f"{path.stem}-{row:05d}" for row in range(len(shard.image))], shard
+    images = [path for path in data if path not in folders]
+    if not images:
+        return
+    if not survey:
+        raise UserError("FITS cutouts need --survey, which says what their bands and units are")
+    config = config_from({"survey": survey, "ingest": {"kind": "cutout", "resample": resample}})
+    numbers = load_survey(survey)
+    for image_set in group_files(find_images(images), numbers):
+        try:
+            shard, table, left_out = ingest_images(image_set, numbers, form, config)
+        except Rejected as fault:
+            path = fault.path or image_set.files[0].path
+            rejected.append(Quarantined(path, fault.reason, fault.detail, fault.hdu, image_set.name))
+            continue
+        rejected += left_out
+        if len(table):
+            yield list(table["object_id"]), shard
+
+
+def _add_predictions(table, bundle, shard, mc_samples: int, seed: int, survey: str) -> None:
+    from lenspipe.training.predict import sample_posteriors, score_stamps
+
+    if bundle.task == "regressor":
+        posteriors = sample_posteriors(bundle, shard.image, shard.noise_sigma, max(2, mc_samples), seed, 64)
+        for target, posterior in posteriors.items():
+            table[target] = posterior.median
+            for part in ("err_lo", "err_hi", "aleatoric", "epistemic"):
+                table[f"{target}_{part}"] = getattr(posterior, part)
+        return
+    prior = load_survey(survey or shard.survey).lens_prior
+    scores = score_stamps(bundle, shard.image, shard.noise_sigma, mc_samples, seed, 64, lens_prior=prior)
+    table["score"], table["score_err"], table["p_lens"] = scores.score, scores.score_err, scores.p_lens
+    for fold in range(scores.score_fold.shape[1]):
+        table[f"score_fold_{fold}"] = scores.score_fold[:, fold]

@@ -1,0 +1,110 @@
+"""Stage *simulate*: training shards with their truth, and mock survey tiles."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lenspipe.config import Config, settings_of
+from lenspipe.core.survey import load_survey
+from lenspipe.core.types import Done, Stage, Unit
+from lenspipe.io.shards import Shard, shard_name, write_shard
+from lenspipe.io.store import Store
+
+
+def plan(config: Config, store: Store) -> list[Unit]:
+    """One unit a shard of stamps, one a tile."""
+    section = config.simulate
+    settings = settings_of(config, "simulate")
+    del settings["simulate"]["tiles"]
+    count = settings["simulate"].pop("count")  # more stamps are more units; those already made stay
+    units = []
+    for number, first in enumerate(range(0, count, section.shard_size)):
+        payload = {
+            "kind": "shard",
+            "number": number,
+            "first": first,
+            "last": min(first + section.shard_size, count),
+        }
+        units.append(Unit(f"shard-{number:05d}", payload, settings=settings))
+    settings = {
+        **settings_of(config, "simulate.tiles"),
+        "min_snr": section.min_snr,
+        "oversample": section.oversample,
+    }
+    for number in range(section.tiles.count):
+        units.append(Unit(f"tile-{number:05d}", {"kind": "tile", "number": number}, settings=settings))
+    return units
+
+
+def work(unit: Unit, config: Config, store: Store) -> Done:
+    """Simulate one shard or one tile."""
+    if unit.payload["kind"] == "tile":
+        return _work_tile(unit, config, store)
+    return _work_shard(unit, config, store)
+
+
+def _work_shard(unit: Unit, config: Config, store: Store) -> Done:
+    from lenspipe.io.tables import write_table
+    from lenspipe.simulate.scene import simulate_stamps
+
+    survey = load_survey(config.survey)
+    size = config.simulate.size or survey.stamp_size
+    ids = range(unit.payload["first"], unit.payload["last"])
+    bands = survey.model_bands
+    image, noise_sigma, truth = simulate_stamps(survey, config.run.seed, ids, config.simulate, bands, size)
+    number = unit.payload["number"]
+    truth["shard"], truth["row"] = number, range(len(truth))
+    shard = Shard(image, noise_sigma, bands, survey.pixel_scale, survey.name, config.run.seed)
+    pixels = store.path("simulate", shard_name(number))
+    table = store.path("simulate", f"truth/truth-{number:05d}.parquet")
+    write_shard(pixels, shard)
+    write_table(truth, table)
+    return Done((pixels, table), {"stamps": len(truth)})
+
+
+def _work_tile(unit: Unit, config: Config, store: Store) -> Done:
+    from lenspipe.io.tables import write_table
+    from lenspipe.simulate.tiles import draw_sky, render_tile, write_tile
+
+    survey = load_survey(config.survey)
+    number = unit.payload["number"]
+    tiles, bands = config.simulate.tiles, survey.model_bands
+    sky = draw_sky(survey, config.run.seed, tiles, bands, config.simulate.min_snr)
+    tile = render_tile(survey, config.run.seed, number, sky, tiles, bands, config.simulate.oversample)
+    paths = write_tile(store.folder("tiles"), survey, tile)
+    if number == 0:  # the sky's truth is one table for all tiles
+        truth = store.path("tiles", "truth.parquet")
+        write_table(sky, truth)
+        paths = [*paths, truth]
+    return Done(tuple(paths), {"tiles": 1})
+
+
+def gather(config: Config, store: Store) -> Done:
+    """Join the truth of all shards, and draw the mock spectroscopic follow-up of the tiles' lenses."""
+    from astropy.table import vstack
+
+    from lenspipe.io.tables import read_table, write_table
+
+    outputs: list[Path] = []
+    if config.simulate.count:
+        count = -(-config.simulate.count // config.simulate.shard_size)
+        parts = [store.path("simulate", f"truth/truth-{n:05d}.parquet") for n in range(count)]
+        outputs.append(store.path("simulate", "truth.parquet"))
+        write_table(
+            vstack([read_table(p) for p in parts if p.exists()], metadata_conflicts="silent"), outputs[-1]
+        )
+    if config.simulate.tiles.count:
+        from lenspipe.simulate.strip import mock_spectroscopy
+
+        sky = read_table(store.path("tiles", "truth.parquet"))
+        outputs.append(spectroscopy_path(store))
+        write_table(mock_spectroscopy(sky, config.run.seed), outputs[-1])
+    return Done(tuple(outputs))
+
+
+def spectroscopy_path(store: Store) -> Path:
+    """Return the mock spectroscopic table of a run's tiles."""
+    return store.path("tiles", "spectroscopy.ecsv")
+
+
+STAGE = Stage(name="simulate", reads=(), writes=("simulate", "tiles"), plan=plan, work=work, gather=gather)

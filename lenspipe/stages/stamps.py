@@ -1,0 +1,102 @@
+"""What stamps a run works on: bands, size and pixel scale, agreed between images and models."""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from pathlib import Path
+
+from lenspipe.config import Config
+from lenspipe.core.errors import InputError, ModelMismatch
+from lenspipe.core.survey import Survey, load_survey, same_scale
+from lenspipe.core.types import StampFormat
+from lenspipe.io.store import Store
+
+
+def stamp_format(config: Config) -> StampFormat:
+    """Return the stamps that a run's detector expects, or the survey's where it trains its own.
+
+    Raises
+    ------
+    ModelMismatch
+        If the detector was made for bands or a pixel scale that the survey does not have.
+    """
+    survey = load_survey(config.survey)
+    if config.find.detector:
+        card = read_card(config.find.detector)
+        wanted = StampFormat(tuple(card["bands"]), int(card["stamp_size"]), float(card["pixel_scale"]))
+        _check_survey(wanted, survey, config)
+        return wanted
+    size = config.ingest.size or config.simulate.size or survey.stamp_size
+    return StampFormat(config.ingest.bands or survey.model_bands, size, survey.pixel_scale)
+
+
+def read_card(bundle: str | Path) -> dict:
+    """Return ``bundle.json`` of a model bundle.
+
+    Raises
+    ------
+    InputError
+        If the folder is not a bundle.
+    """
+    path = Path(bundle) / "bundle.json"
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(f"{bundle} is not a model bundle: cannot read {path} ({error})") from None
+
+
+def _check_survey(wanted: StampFormat, survey: Survey, config: Config) -> None:
+    missing = [band for band in wanted.bands if band not in survey.bands]
+    if missing:
+        raise ModelMismatch(
+            f"the detector {config.find.detector} needs the bands {', '.join(wanted.bands)}, but "
+            f"{survey.name} has {', '.join(survey.bands)}; use a model made for this survey"
+        )
+    if not same_scale(wanted.pixel_scale, survey.pixel_scale) and not config.ingest.resample:
+        raise ModelMismatch(
+            f"the detector {config.find.detector} was made for {wanted.pixel_scale:g} arcsec per pixel, "
+            f"{survey.name} has {survey.pixel_scale:g}; use a model made for it, or --resample"
+        )
+
+
+def open_bundle(folder: Path):
+    """Return a bundle; a worker that scores a thousand tiles reads its networks once."""
+    return _open_bundle(str(folder), (folder / "bundle.json").stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=2)
+def _open_bundle(folder: str, _written: int):
+    from lenspipe.training.bundle import load_bundle
+
+    return load_bundle(folder)
+
+
+def bundle_files(bundle: str | Path) -> tuple[str, ...]:
+    """Return the files of a bundle that predictions depend on."""
+    folder = Path(bundle)
+    return (str(folder / "bundle.json"), *(str(path) for path in sorted(folder.glob("fold-*.keras"))))
+
+
+def existing(path: str, setting: str) -> str:
+    """Return the absolute path of a file that a setting names; `InputError` if it is not there."""
+    if not Path(path).is_file():
+        raise InputError(f"{setting} names {path}, which is not there")
+    return str(Path(path).absolute())
+
+
+def detector_folder(config: Config, store: Store) -> Path | None:
+    """Return the detector that a run uses: the one given, else its own; None if it has neither."""
+    return _model_folder(config.find.detector, config.train.detector.folds, store.folder("detector"))
+
+
+def regressor_folder(config: Config, store: Store) -> Path | None:
+    """Return the regressor that a run uses: the one given, else its own; None if it has neither."""
+    return _model_folder(config.model.regressor, config.train.regressor.folds, store.folder("regressor"))
+
+
+def _model_folder(given: str, folds: int, own: Path) -> Path | None:
+    if given:
+        read_card(given)  # a mistyped folder is told before anything runs
+        return Path(given)
+    return own if folds or (own / "bundle.json").exists() else None

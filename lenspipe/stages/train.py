@@ -1,0 +1,103 @@
+"""Stage *train*: each fold of the detector and the regressor in a process of its own, then the bundles."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lenspipe.config import Config, TrainSection, settings_of
+from lenspipe.core.errors import ConfigError
+from lenspipe.core.survey import load_survey
+from lenspipe.core.types import Done, Stage, Unit
+from lenspipe.io.store import Store
+
+TASKS = ("detector", "regressor")
+
+
+def plan(config: Config, store: Store) -> list[Unit]:
+    """One unit a fold of each network."""
+    units = []
+    for task in TASKS:
+        section = section_of(config, task)
+        if not section.folds:
+            continue
+        if section.folds < 2:
+            raise ConfigError(f"train.{task}.folds: k-fold needs at least 2 folds, received {section.folds}")
+        data = data_folder(config, store, task)
+        if not section.data and not config.simulate.count:
+            raise ConfigError(
+                f"train.{task}.folds = {section.folds} but there is nothing to train on: "
+                f"set simulate.count, or train.{task}.data to a simulated set"
+            )
+        inputs = (str(data / "truth.parquet"), *(str(p) for p in sorted(data.glob("shard-*.h5"))))
+        settings = settings_of(config, f"train.{task}")
+        for fold in range(section.folds):
+            units.append(Unit(f"{task}-fold-{fold}", {"task": task, "fold": fold}, inputs, settings))
+    return units
+
+
+def section_of(config: Config, task: str) -> TrainSection:
+    """Return the settings of a network."""
+    return getattr(config.train, task)
+
+
+def data_folder(config: Config, store: Store, task: str) -> Path:
+    """Return the simulated set that a network is trained on."""
+    given = section_of(config, task).data
+    return Path(given).absolute() if given else store.folder("simulate")
+
+
+def work(unit: Unit, config: Config, store: Store) -> Done:
+    """Train one fold; its process returns all of its memory when it ends."""
+    from lenspipe.training.worker import run_fold
+
+    task, fold = unit.payload["task"], unit.payload["fold"]
+    folder = store.folder(task)
+    folder.mkdir(parents=True, exist_ok=True)
+    run_fold(make_job(config, store, task, fold))
+    outputs = (folder / f"fold-{fold}.keras", folder / f"fold-{fold}.oof.parquet")
+    return Done(outputs, {f"{task}_folds": 1})
+
+
+def make_job(config: Config, store: Store, task: str, fold: int) -> dict:
+    """Return all that the process of a fold needs to know."""
+    return {
+        "task": task,
+        "fold": fold,
+        "data": str(data_folder(config, store, task)),
+        "folder": str(store.folder(task)),
+        "seed": config.run.seed,
+        "settings": section_of(config, task).model_dump(mode="json"),
+    }
+
+
+def survey_of(data: str | Path) -> str:
+    """Return the survey that a simulated set was made for."""
+    from lenspipe.io.shards import list_shards, read_shard
+
+    return read_shard(list_shards(data)[0], slice(0)).survey
+
+
+def gather(config: Config, store: Store) -> Done:
+    """Join the folds of each network into a bundle: metrics, calibration, out-of-fold scores."""
+    from lenspipe.training.bundle import write_bundle
+
+    prior = load_survey(config.survey).lens_prior
+    outputs: list[Path] = []
+    for task in TASKS:
+        if section_of(config, task).folds:
+            folder = write_bundle(store.folder(task), prior).path
+            outputs += [
+                folder / name for name in ("bundle.json", "metrics.json", "oof.parquet", "history.csv")
+            ]
+    return Done(tuple(outputs))
+
+
+STAGE = Stage(
+    name="train",
+    reads=("simulate",),
+    writes=TASKS,
+    plan=plan,
+    work=work,
+    gather=gather,
+    resources={"GPU": 1},
+)

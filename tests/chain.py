@@ -1,0 +1,60 @@
+"""A whole run, small enough for tests: two mock tiles, tiny training sets, networks of one epoch."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+RECIPE = """
+survey = "des"
+
+[simulate]
+count = 48
+size = 48
+shard_size = 24
+
+[simulate.tiles]
+count = 2
+size = 300
+lenses = 3
+
+[train.detector]
+folds = 2
+epochs = 1
+batch_size = 16
+
+[train.regressor]
+folds = 2
+epochs = 2
+batch_size = 8
+
+[find]
+mc_samples = 4
+batch_size = 16
+
+[model]
+mc_samples = 8
+batch_size = 16
+
+[catalog]
+threshold = 0.0
+"""
+
+
+def lenspipe(*arguments: str | Path, timeout: float = 280) -> subprocess.CompletedProcess[str]:
+    """Run the command line in a process of its own, as a user would."""
+    return subprocess.run(
+        command(*arguments), capture_output=True, text=True, timeout=timeout, check=False, env=environment()
+    )
+
+
+def command(*arguments: str | Path) -> list[str]:
+    """Return the words of a command line."""
+    return [sys.executable, "-c", "from lenspipe.cli import main; main()", *map(str, arguments)]
+
+
+def environment() -> dict[str, str]:
+    """Return the environment of a user whose machine has no GPU and no wide terminal."""
+    return {**os.environ, "CUDA_VISIBLE_DEVICES": "", "COLUMNS": "200", "NO_COLOR": "1"}

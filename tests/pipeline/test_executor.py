@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from lenspipe.core.errors import UserError
+from lenspipe.pipeline.executor import Serial, open_executor
+
+
+def square(number: int) -> int:
+    if number == 3:
+        raise ValueError("three")
+    return number**2
+
+
+def read_cap(_) -> str:
+    return os.environ["OMP_NUM_THREADS"]
+
+
+def crash_on_two(number: int) -> int:
+    if number == 2:
+        os._exit(1)
+    return number
+
+
+def outcomes(executor, function, jobs):
+    return {job: repr(answer) for job, answer in executor.map(function, jobs)}
+
+
+def test_serial_yields_results_and_exceptions():
+    expected = {1: "1", 2: "4", 3: "ValueError('three')"}
+    assert outcomes(Serial(), square, [1, 2, 3]) == expected
+    assert outcomes(Serial(lambda jobs: jobs[::-1]), square, [1, 2, 3]) == expected
+    with open_executor(1) as executor:
+        assert isinstance(executor, Serial)
+
+
+@pytest.mark.xdist_group("dask")
+def test_dask_gives_what_serial_gives_with_capped_threads_and_survives_a_dying_worker():
+    with open_executor(2) as executor:
+        assert executor.workers == 2
+        assert outcomes(executor, square, [1, 2, 3, 4]) == outcomes(Serial(), square, [1, 2, 3, 4])
+        assert list(executor.map(read_cap, [0])) == [(0, "1")]
+        found = outcomes(executor, crash_on_two, [1, 2, 4])
+        assert (found[1], found[4]) == ("1", "4")
+        assert "KilledWorker" in found[2]
+
+
+def test_a_scheduler_that_does_not_answer_is_the_user_s_mistake():
+    with (
+        pytest.raises(UserError, match="no Dask scheduler answers at nonsense"),
+        open_executor(scheduler="nonsense://x"),
+    ):
+        pass

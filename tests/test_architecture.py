@@ -1,0 +1,107 @@
+"""The house rules that a machine can check."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+PACKAGE = ROOT / "lenspipe"
+SOURCES = sorted(PACKAGE.rglob("*.py"))
+#: Lowest first; folders of one line are siblings that do not import each other.
+LAYERS = [
+    {"core"},
+    {"config", "io", "imaging", "lensing"},
+    {"simulate", "networks"},
+    {"training", "report", "catalog"},
+    {"stages"},
+    {"pipeline"},
+    {"cli"},
+]
+LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
+
+
+def part_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported_parts(tree: ast.AST) -> set[str]:
+    modules = []
+    for node in ast.walk(tree):  # also imports inside functions
+        if isinstance(node, ast.ImportFrom) and node.module:
+            modules += (
+                [node.module] if node.module != "lenspipe" else [f"lenspipe.{n.name}" for n in node.names]
+            )
+        elif isinstance(node, ast.Import):
+            modules += [alias.name for alias in node.names]
+    parts = {module.split(".")[1] for module in modules if module.startswith("lenspipe.")}
+    return parts & set(LEVEL)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_source_file_keeps_the_rules(path):
+    text = path.read_text()
+    tree = ast.parse(text)
+    assert len(text.splitlines()) <= 400, "one subject a file"
+    assert ast.get_docstring(tree), "a file says what it is for"
+    for node in tree.body:
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_"):
+            assert ast.get_docstring(node), f"{node.name} needs a docstring"
+    calls = {
+        node.func.id
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+    }
+    assert not calls & {"eval", "exec"}, "never on anyone's text"
+    mine = part_of(path)
+    if mine in LEVEL:
+        for other in imported_parts(tree) - {mine}:
+            assert LEVEL[other] < LEVEL[mine], f"{mine} must not import {other}: imports go downwards"
+
+
+def test_every_module_has_its_test():
+    tests = {path.relative_to(ROOT / "tests").as_posix() for path in (ROOT / "tests").rglob("test_*.py")}
+    covered_elsewhere = {
+        "core/types.py": "data only",
+        "core/data": "data only",
+        "stages": "tests/stages and the end-to-end tests",
+        "pipeline": "tests/pipeline and the end-to-end tests",
+        "simulate/make_colours.py": "run by hand; its table is tested in test_colours",
+        "training/worker.py": "test_fit",
+        "training/load.py": "test_predict",
+        "training/checkpoint.py": "test_fit",
+        "networks/assemble.py": "test_resnet",
+        "lensing/coordinates.py": "test_sie",
+        "simulate/sky.py": "test_render",
+        "simulate/strip.py": "test_tiles",
+        "simulate/field.py": "test_tiles",
+        "simulate/nonlens.py": "test_population",
+        "io/formats.py": "test_tables",
+        "report/views.py": "test_html",
+        "report/stamps.py": "test_figures",
+    }
+    for path in SOURCES:
+        name = path.relative_to(PACKAGE).as_posix()
+        if path.name == "__init__.py" or any(name.startswith(known) for known in covered_elsewhere):
+            continue
+        folder, _, file = name.rpartition("/")
+        assert f"{folder}/test_{file}".lstrip("/") in tests, f"{name} has no test of its own"
+
+
+def test_no_address_and_no_path_of_a_machine_is_committed():
+    # spelt so that this file does not match itself
+    forbidden = re.compile(
+        r"(^|[^.\w])/(wor[k]|far[m]|tm[p])/|://[a-z.]*(p[y]pi|python[h]osted)\.", re.MULTILINE
+    )
+    for pattern in ("*.toml", "*.txt", "*.md", "Makefile", ".ci/run", "lenspipe/**/*.py", "tests/**/*.py"):
+        for path in ROOT.glob(pattern):
+            assert not forbidden.search(path.read_text()), path
+
+
+def test_constraints_are_plain():
+    line = re.compile(r'[A-Za-z0-9_.\-]+==[A-Za-z0-9_.+\-]+(; python_version (<|>=) "3\.\d+")?')
+    for text in (ROOT / "constraints.txt").read_text().splitlines():
+        assert text.startswith("#") or line.fullmatch(text), text

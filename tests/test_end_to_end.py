@@ -1,0 +1,215 @@
+"""From mock tiles to the catalog and its page: once, again, in other orders, and killed on the way."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from chain import command, environment, lenspipe
+from rich.console import Console
+
+from lenspipe.config import load_config
+from lenspipe.io.store import Store
+from lenspipe.io.tables import read_table
+from lenspipe.pipeline import runner
+from lenspipe.pipeline.executor import Serial
+from lenspipe.pipeline.journal import Journal
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("chain"), pytest.mark.timeout(600)]
+
+FORMATS = ("fits", "ecsv", "vot", "parquet")
+AFTER_TRAINING = ("ingest", "find", "model", "catalog", "slip", "report")
+
+
+def copy_without(chain: Path, target: Path, stages) -> Path:
+    """Return a copy of the run in which some stages were never done."""
+    shutil.copytree(chain.parent, target)
+    run = target / "run"
+    for stage in stages:
+        shutil.rmtree(run / ".lenspipe" / "done" / stage, ignore_errors=True)
+        shutil.rmtree(run / ".lenspipe" / "done" / f"{stage}.gather", ignore_errors=True)
+        shutil.rmtree(run / stage, ignore_errors=True)
+    for path in run.glob("candidates.*"):
+        path.unlink()
+    (run / "scores.parquet").unlink()
+    return run
+
+
+def catalogs(run: Path) -> dict[str, bytes]:
+    return {name: (run / f"candidates.{name}").read_bytes() for name in FORMATS}
+
+
+def test_a_run_leaves_what_the_contract_says(chain):
+    for name in (
+        "run.json",
+        "config.toml",
+        "log.jsonl",
+        "quarantine.ecsv",
+        "scores.parquet",
+        "report/index.html",
+        "slip/slip.json",
+        "models/detector/bundle.json",
+        "models/regressor/bundle.json",
+        "simulate/truth.parquet",
+        "tiles/truth.parquet",
+    ):
+        assert (chain / name).is_file(), name
+    record = json.loads((chain / "run.json").read_text())
+    assert record["status"] == "done"
+    assert [stage["name"] for stage in record["stages"]] == [
+        "simulate",
+        "ingest",
+        "train",
+        "find",
+        "model",
+        "catalog",
+        "slip",
+        "report",
+    ]
+    counts = {stage["name"]: stage["counts"] for stage in record["stages"]}
+    scores = read_table(chain / "scores.parquet")
+    assert (
+        counts["ingest"]["objects"]
+        == counts["find"]["scored"]
+        == counts["catalog"]["objects"]
+        == len(scores)
+        > 5
+    )
+    tables = [read_table(chain / f"candidates.{name}") for name in FORMATS]
+    for table in tables:
+        assert table.colnames == tables[0].colnames == scores.colnames
+        assert len(table) == counts["catalog"]["candidates"]
+        assert np.array_equal(table["score"], tables[0]["score"])
+        assert list(table["name"]) == list(tables[0]["name"])
+    assert np.all(np.diff(tables[0]["score"]) <= 0)
+    assert np.isfinite(tables[0]["theta_e"]).all()
+    assert set(tables[0]["run_id"]) == {record["run_id"]}
+    slip = json.loads((chain / "slip/slip.json").read_text())
+    assert {
+        "model",
+        "gamma",
+        "gamma_err_lo",
+        "gamma_err_hi",
+        "n_lenses",
+        "n_used",
+        "realizations",
+        "chi2_per_n",
+        "circular",
+        "warnings",
+    } <= set(slip)
+    assert not slip["circular"]
+    assert "trained briefly" in (chain / "report/index.html").read_text()
+
+
+def test_an_object_seen_in_both_tiles_is_one_candidate(chain):
+    scores, candidates = read_table(chain / "scores.parquet"), read_table(chain / "candidates.ecsv")
+    duplicates = scores[(np.asarray(scores["flags"]) & 1024) > 0]
+    assert len(duplicates) >= 1  # the tiles overlap
+    assert len(candidates) == len(scores) - len(duplicates)
+    assert not set(duplicates["object_id"]) & set(candidates["object_id"])
+
+
+def test_injected_lenses_are_among_the_scored_objects(chain):
+    truth, scores = read_table(chain / "tiles/truth.parquet"), read_table(chain / "scores.parquet")
+    lenses = truth[truth["kind"] == "lens"]
+    found = 0
+    for lens in lenses:
+        away = np.hypot(
+            (scores["ra"] - lens["ra"]) * np.cos(np.radians(lens["dec"])), scores["dec"] - lens["dec"]
+        )
+        found += away.min() * 3600 < 1.5
+    assert found >= 0.6 * len(lenses)
+
+
+def test_the_same_command_again_does_nothing(chain):
+    before = {path: path.stat().st_mtime_ns for path in chain.rglob("*.h5")} | catalogs(chain)
+    answer = lenspipe("run", chain.parent / "recipe.toml", "--out", chain)
+    assert answer.returncode == 0, answer.stderr
+    assert answer.stderr.count("done before") == 8
+    assert {path: path.stat().st_mtime_ns for path in chain.rglob("*.h5")} | catalogs(chain) == before
+
+
+def test_reversed_order_gives_the_same_catalog(chain, tmp_path):
+    run = copy_without(chain, tmp_path / "reversed", AFTER_TRAINING)
+    with (tmp_path / "screen").open("w") as screen:
+        journal = Journal(run / "log.jsonl", Console(file=screen))
+        config = load_config(chain.parent / "recipe.toml")
+        status = runner.run(config, Store(run), Serial(lambda jobs: jobs[::-1]), journal)
+    assert status == 0
+    assert catalogs(run) == catalogs(chain)
+
+
+def test_dask_gives_the_same_catalog(chain, tmp_path):
+    run = copy_without(chain, tmp_path / "dask", AFTER_TRAINING)
+    answer = lenspipe("run", tmp_path / "dask/recipe.toml", "--out", run, "--workers", "2")
+    assert answer.returncode == 0, answer.stderr
+    assert catalogs(run) == catalogs(chain)
+
+
+def test_killed_while_training_it_resumes_to_the_same_catalog(chain, tmp_path):
+    run = copy_without(chain, tmp_path / "killed", AFTER_TRAINING)
+    shutil.rmtree(run / ".lenspipe/done/train.gather")
+    (run / ".lenspipe/done/train/regressor-fold-1.json").unlink()
+    for path in (run / "models/regressor").glob("fold-1*"):
+        path.unlink()
+    words = command("run", tmp_path / "killed/recipe.toml", "--out", run)
+    progress = run / "models/regressor/fold-1.progress.jsonl"
+    process = subprocess.Popen(words, env=environment(), stderr=subprocess.DEVNULL, start_new_session=True)
+    deadline = time.monotonic() + 200
+    while not progress.exists() or '"epoch"' not in progress.read_text():  # one of two epochs is over
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (run / ".lenspipe/done/train/regressor-fold-1.json").exists()
+    answer = lenspipe("run", tmp_path / "killed/recipe.toml", "--out", run)
+    assert answer.returncode == 0, answer.stderr
+    assert "3 done before" in answer.stderr
+    assert catalogs(run) == catalogs(chain)
+
+
+def test_bad_tiles_are_named_and_the_good_one_is_scored_the_same(chain, tmp_path):
+    run = copy_without(chain, tmp_path / "bad", AFTER_TRAINING)
+    good = read_table(chain / "scores.parquet")
+    tiles = run / "tiles"
+    content = (tiles / "mock001_r.fits").read_bytes()
+    (tiles / "mock001_r.fits").write_bytes(content[: len(content) // 2])
+    shutil.copy(tiles / "mock000_g.fits", tiles / "lonely_g.fits")
+    (tiles / "text_i.fits").write_text("not a FITS file")
+    answer = lenspipe(
+        "scan",
+        tiles,
+        "--survey",
+        "des",
+        "--out",
+        tmp_path / "scan",
+        "--threshold",
+        "0",
+        "--detector",
+        run / "models/detector",
+        "--set",
+        "find.mc_samples=4",
+        "--set",
+        "find.batch_size=16",
+    )
+    assert answer.returncode == 0, answer.stderr
+    assert "Traceback" not in answer.stderr
+    quarantine = read_table(tmp_path / "scan/quarantine.ecsv")
+    reasons = {Path(row["path"]).name: row["reason"] for row in quarantine if not row["object"]}
+    assert reasons == {
+        "mock001_r.fits": "fits_truncated",
+        "lonely_g.fits": "missing_band:r",
+        "text_i.fits": "not_fits",
+    }
+    scored = read_table(tmp_path / "scan/scores.parquet")
+    expected = good[good["tile"] == "mock000"]
+    assert list(scored["object_id"]) == list(expected["object_id"])
+    assert np.array_equal(scored["score"], expected["score"])
