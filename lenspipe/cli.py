@@ -239,10 +239,12 @@ def evaluate(
     seed: Seed = 1,
 ) -> int:
     """Measure a bundle on labelled data that it has not seen: metrics.json and figures."""
+    from lenspipe.pipeline.journal import quiet_networks
     from lenspipe.stages.evaluate import evaluate_bundle
 
-    for line in evaluate_bundle(bundle, data, out, mc_samples, seed):
-        print(line)
+    with quiet_networks():
+        lines = evaluate_bundle(bundle, data, out, mc_samples, seed)
+    print(*lines, sep="\n")
     return 0
 
 
@@ -259,9 +261,11 @@ def predict(
     seed: Seed = 1,
 ) -> int:
     """Write scores and posteriors of bundles for shards of stamps or FITS cutouts."""
+    from lenspipe.pipeline.journal import quiet_networks
     from lenspipe.stages.predict import predict_table
 
-    rows, left_out = predict_table(bundle, data, out, mc_samples, seed, survey, resample)
+    with quiet_networks():
+        rows, left_out = predict_table(bundle, data, out, mc_samples, seed, survey, resample)
     print(
         f"{rows} objects in {out}" + (f", {left_out} left out: see {out}.quarantine.ecsv" if left_out else "")
     )

@@ -160,3 +160,34 @@ def object_columns(bands: Sequence[str]) -> list[Column]:
 def flag_names(flags: int) -> list[str]:
     """Return the names of the bits that are set, in the registry's order."""
     return [flag.name.lower() for flag in FLAGS if flags & flag]
+
+
+def document_columns() -> str:
+    """Return the registry as Markdown: `catalogs/README.md` is this text."""
+    columns = catalog_columns(("g",), 1, tuple(_TARGETS))
+    lines = [
+        "# Catalogs",
+        "",
+        "Published lens tables that lenspipe uses live here, each with its source (none so far), and this",
+        "page says what is in the tables that lenspipe writes. It is made from `lenspipe/core/schema.py`:",
+        "`python -m lenspipe.core.schema > catalogs/README.md`.",
+        "",
+        "`candidates.fits`, `.ecsv`, `.vot` and `.parquet` hold the same rows and columns, ranked;",
+        "`scores.parquet` holds every scored object. `score_fold_<k>` stands once a fold, `mag_<band>` and",
+        "`snr_<band>` once a band (shown for fold 0 and g). Missing numbers are NaN.",
+        "",
+        "| column | unit | UCD | meaning |",
+        "|---|---|---|---|",
+        *(f"| `{c.name}` | {c.unit} | `{c.ucd}` | {c.description} |" for c in columns),
+        "",
+        "## Flags",
+        "",
+        "| bit | name | meaning |",
+        "|---|---|---|",
+        *(f"| {int(flag)} | `{str(flag.name).lower()}` | {text} |" for flag, text in FLAGS.items()),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    print(document_columns(), end="")

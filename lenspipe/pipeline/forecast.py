@@ -15,8 +15,8 @@ from lenspipe.io.store import Store
 from lenspipe.pipeline.runner import plan
 from lenspipe.stages.train import TASKS, section_of
 
-#: Stamps a second on one core of a 2020s server, at 64 px and three bands, from which times are scaled.
-STAMPS_PER_SECOND = {"simulate": 60.0, "detector": 30.0, "regressor": 90.0}
+#: Stamps a second on one core (AMD EPYC, measured in the quickstart) at 64 px and three bands.
+STAMPS_PER_SECOND = {"simulate": 15.0, "detector": 33.0, "regressor": 88.0}
 #: Memory of one process with TensorFlow and ResNet50 at work [GiB]; a tile adds three times a band.
 NETWORK_GIB = 2.5
 
@@ -28,7 +28,7 @@ def print_plan(config: Config, store: Store, stages: Iterable[str], workers: int
         table.add_column(heading, justify="left" if heading == "stage" else "right")
     for forecast in plan(config, store, stages):
         share = 1 - forecast.done / forecast.units if forecast.units else 0.0
-        seconds, megabytes = estimate(forecast.stage, config, workers)
+        seconds, megabytes = estimate(forecast.stage, config, min(workers, available_cores()))
         table.add_row(
             forecast.stage,
             str(forecast.units),

@@ -13,6 +13,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from lenspipe.core.threads import available_cores, prepare_process
+
 
 class Journal:
     """The voice of one run.
@@ -111,3 +113,11 @@ def chatter_to(path: Path) -> Iterator[None]:
         sys.stderr.flush()
         os.dup2(kept, 2)
         os.close(kept)
+
+
+@contextmanager
+def quiet_networks() -> Iterator[None]:
+    """Let networks use all cores here, outside a run, and keep their backend's remarks off the terminal."""
+    prepare_process(available_cores())
+    with chatter_to(Path(os.devnull)):
+        yield

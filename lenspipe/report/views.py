@@ -68,7 +68,14 @@ def number(value: Any, decimals: int = 3) -> str:
     return f"{round(value, decimals) + 0.0:,.{decimals}f}".replace("-", "−")  # + 0.0: no "−0.00"
 
 
+def probability(value: Any) -> str:
+    """Return a probability with two significant digits where it is small: lenses are rare."""
+    value = math.nan if value is None or value is np.ma.masked else float(value)
+    return f"{value:.1e}" if 0 < value < 0.001 else f"{value:.2g}" if 0 < value < 0.1 else number(value, 2)
+
+
 def count(value: Any) -> str:
+    """Return a whole number with its thousands apart."""
     return "–" if value is None else f"{int(value):,}"
 
 
@@ -102,6 +109,7 @@ def headline(data: ReportData) -> list[tuple[str, str, str]]:
 
 
 def cards(data: ReportData) -> list[dict[str, Any]]:
+    """Return what the card of each candidate shows, in the candidates' order."""
     if data.candidates is None:
         return []
     names = set(data.candidates.colnames)
@@ -136,7 +144,7 @@ def _card(data: ReportData, names: set[str], i: int, row: Row) -> dict[str, Any]
         "bar": _scale_bar(data),
         "score": number(get("score")),
         "score_err": number(get("score_err")),
-        "p_lens": number(get("p_lens"), 2),
+        "p_lens": probability(get("p_lens")),
         "score_key": plain_number(get("score")),
         "theta_key": plain_number(get("theta_e")),
         "measures": measures,
@@ -180,6 +188,7 @@ def _scale_bar(data: ReportData) -> tuple[float, str] | None:
 
 
 def flags_seen(candidates: Table | None) -> list[tuple[str, str]]:
+    """Return name and meaning of each flag that a candidate has."""
     if candidates is None or "flags" not in candidates.colnames:
         return []
     seen = int(np.bitwise_or.reduce(np.asarray(candidates["flags"], dtype=int), initial=0))
@@ -187,6 +196,7 @@ def flags_seen(candidates: Table | None) -> list[tuple[str, str]]:
 
 
 def detector_view(detector: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Return the metrics and pictures of the detector."""
     if detector is None:
         return None
     metrics = detector.get("metrics") or {}
@@ -221,6 +231,7 @@ def detector_view(detector: Mapping[str, Any] | None) -> dict[str, Any] | None:
 
 
 def regressor_view(regressor: Mapping[str, Mapping[str, Any]] | None) -> dict[str, Any] | None:
+    """Return the metrics and pictures of the regressor."""
     if regressor is None:
         return None
     pictures, rows = [], []
@@ -253,6 +264,7 @@ def regressor_view(regressor: Mapping[str, Mapping[str, Any]] | None) -> dict[st
 
 
 def history_pictures(history: Sequence[Mapping[str, Any]] | None) -> list[Picture]:
+    """Return one picture of the training curves a task."""
     pictures = []
     for task in dict.fromkeys(row.get("task", "") for row in history or ()):
         rows = [row for row in history or () if row.get("task", "") == task]
@@ -264,6 +276,7 @@ def history_pictures(history: Sequence[Mapping[str, Any]] | None) -> list[Pictur
 
 
 def slip_view(slip: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Return the numbers and the picture of the slip."""
     if slip is None:
         return None
     drawable = slip.get("posterior") is not None or len(slip.get("gamma_realizations", ())) > 0
@@ -294,6 +307,7 @@ def slip_view(slip: Mapping[str, Any] | None) -> dict[str, Any] | None:
 
 
 def quarantine_view(quarantine: Table | None) -> dict[str, Any] | None:
+    """Return the quarantine table as rows, with counts by reason."""
     if quarantine is None:
         return None
     names = [

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 from astropy.io.votable import ucd
+from conftest import ROOT
 
-from lenspipe.core.schema import FLAGS, Flag, catalog_columns, flag_names
+from lenspipe.core.schema import FLAGS, Flag, catalog_columns, document_columns, flag_names
 
 COLUMNS = catalog_columns(("g", "r", "i", "z", "Y"), 3, ("theta_e", "sigma_v", "z_lens", "z_src", "q", "phi"))
 
@@ -48,3 +49,7 @@ def test_flags_are_single_bits_and_documented():
     assert all(int(flag).bit_count() == 1 for flag in Flag)
     assert flag_names(Flag.PADDED | Flag.RESAMPLED) == ["padded", "resampled"]
     assert flag_names(0) == []
+
+
+def test_the_documentation_is_the_registry():
+    assert (ROOT / "catalogs" / "README.md").read_text() == document_columns()

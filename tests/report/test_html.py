@@ -13,7 +13,7 @@ from lenspipe.io.tables import empty_catalog, order_columns
 from lenspipe.report import views
 from lenspipe.report.figures import Picture
 from lenspipe.report.html import ReportData, render_report, write_report
-from lenspipe.report.views import number
+from lenspipe.report.views import number, probability
 
 RNG = np.random.default_rng(2)
 
@@ -274,3 +274,11 @@ def test_long_quarantine_is_cut_and_says_so():
 )
 def test_numbers(value, decimals, text):
     assert number(value, decimals) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.5, "0.50"), (0.0123, "0.012"), (4.56e-4, "4.6e-04"), (0.0, "0.00"), (float("nan"), "–"), (1.0, "1.00")],
+)
+def test_small_probabilities_keep_their_digits(value, text):
+    assert probability(value) == text
