@@ -168,7 +168,7 @@ class ReportSection(Section):
     """The page."""
 
     candidates: int = Field(100, ge=1, description="candidates shown")
-    stretch: float = Field(5.0, gt=0, description="Lupton stretch [sigma of the noise]")
+    stretch: float = Field(12.0, gt=0, description="Lupton stretch [sigma of the noise]")
     softening: float = Field(8.0, gt=0, description="Lupton Q")
     note: str = Field("", description="a line of your own at the head of the page")
 

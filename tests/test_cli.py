@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 from astropy.table import Table
-from chain import lenspipe
+from support import lenspipe
 
 from lenspipe.config import load_config
 from lenspipe.io.shards import list_shards, read_shard
@@ -218,7 +219,6 @@ def test_slip_of_a_table(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("chain")
 def test_evaluate_predict_plan_and_report_on_a_run(chain, tmp_path):
     detector, regressor = chain / "models/detector", chain / "models/regressor"
     for bundle, keys in (
@@ -243,8 +243,8 @@ def test_evaluate_predict_plan_and_report_on_a_run(chain, tmp_path):
     answer = lenspipe("plan", chain.parent / "recipe.toml", "--out", chain)
     assert answer.returncode == 0
     assert "train" in answer.stdout
-    page = chain / "report/index.html"
-    before = page.read_text()
+    copy = shutil.copytree(chain, tmp_path / "copy")
+    page = copy / "report/index.html"
     page.unlink()
-    assert lenspipe("report", chain).returncode == 0
-    assert len(page.read_text()) == pytest.approx(len(before), rel=0.05)
+    assert lenspipe("report", copy).returncode == 0
+    assert len(page.read_text()) == pytest.approx(len((chain / "report/index.html").read_text()), rel=0.05)

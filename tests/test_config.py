@@ -3,7 +3,7 @@ from __future__ import annotations
 import tomllib
 
 import pytest
-from conftest import ROOT
+from support import ROOT
 
 from lenspipe.config import Config, config_hash, describe, load_config, settings_of, to_toml
 from lenspipe.core.errors import ConfigError

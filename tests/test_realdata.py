@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from astropy.table import Table
-from chain import lenspipe
+from support import lenspipe
 
 from lenspipe.core.schema import Flag
 from lenspipe.io.tables import read_table
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("chain"), pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 #: SL2SJ142209+524652, from the table of known lenses that comes with the images.
 KNOWN = (215.53862, 52.78123)

@@ -45,6 +45,8 @@ class ReportData:
         Bands of `stamps`; those shown as red, green, blue.
     pixel_scale : float or None
         arcsec; with it stamps get a scale bar and their Einstein ring.
+    stretch, softening : float
+        Of the colour stamps: linear up to `stretch` sigma of the noise, Lupton's Q.
     detector : mapping or None
         ``metrics``, ``roc`` (``fpr``, ``tpr_mean``, ``tpr_std``, ``folds``: list of (fpr, tpr)),
         ``scores_lens``, ``scores_nonlens``; any may be missing.
@@ -74,6 +76,8 @@ class ReportData:
     bands: Sequence[str] = ()
     rgb: Sequence[str] = ()
     pixel_scale: float | None = None
+    stretch: float = 12.0
+    softening: float = 8.0
     detector: Mapping[str, Any] | None = None
     regressor: Mapping[str, Mapping[str, Any]] | None = None
     slip: Mapping[str, Any] | None = None

@@ -164,7 +164,7 @@ def _stamp(data: ReportData, i: int) -> str:
     chosen = [bands.index(band) for band in data.rgb if band in bands]
     indices = chosen if len(chosen) == 3 else [0, 0, 0]
     sigma = np.zeros(data.stamps.shape[-1]) if data.noise_sigma is None else data.noise_sigma[i]
-    return colour_stamp(data.stamps[i], sigma, indices)
+    return colour_stamp(data.stamps[i], sigma, indices, data.stretch, data.softening)
 
 
 def _side(data: ReportData) -> float:

@@ -80,6 +80,8 @@ def collect(config: Config, store: Store):
         subtitle=config.report.note or f"Strong-lens search in {survey.description or survey.name}",
         notices=notices(config, store),
         rgb=survey.rgb,
+        stretch=config.report.stretch,
+        softening=config.report.softening,
         detector=_read_detector(config, store),
         regressor=_read_regressor(config, store),
         history=_read_history(config, store),

@@ -106,7 +106,7 @@ def fit_fold(job: Mapping[str, Any], on_epoch: OnEpoch | None = None) -> dict[st
         "data": stamps.source,
         "data_hash": stamps.data_hash,
         "seed": job["seed"],
-        "settings": settings.model_dump(mode="json"),
+        "settings": settings.model_dump(mode="json", exclude={"threads", "data"}),
         "precision": choose_precision(settings.precision),
         "backend": keras.config.backend(),
         "n_train": len(train),

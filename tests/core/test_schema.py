@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from astropy.io.votable import ucd
-from conftest import ROOT
+from support import ROOT
 
 from lenspipe.core.schema import FLAGS, Flag, catalog_columns, document_columns, flag_names
 

@@ -36,7 +36,6 @@ def test_serial_yields_results_and_exceptions():
         assert isinstance(executor, Serial)
 
 
-@pytest.mark.xdist_group("dask")
 def test_dask_gives_what_serial_gives_with_capped_threads_and_survives_a_dying_worker():
     with open_executor(2) as executor:
         assert executor.workers == 2

@@ -278,7 +278,14 @@ def test_numbers(value, decimals, text):
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0.5, "0.50"), (0.0123, "0.012"), (4.56e-4, "4.6e-04"), (0.0, "0.00"), (float("nan"), "–"), (1.0, "1.00")],
+    [
+        (0.5, "0.50"),
+        (0.0123, "0.012"),
+        (4.56e-4, "4.6e-04"),
+        (0.0, "0.00"),
+        (float("nan"), "–"),
+        (1.0, "1.00"),
+    ],
 )
 def test_small_probabilities_keep_their_digits(value, text):
     assert probability(value) == text
