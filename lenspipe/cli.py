@@ -144,8 +144,8 @@ def scan(
         "survey": survey,
         "run": {"seed": seed},
         "ingest": {"images": images, "targets": targets, "kind": as_, "resample": resample},
-        "find": {"detector": _absolute(detector)},
-        "model": {"regressor": _absolute(regressor)},
+        "find": {"detector": detector},
+        "model": {"regressor": regressor},
         "catalog": {} if threshold is None else {"threshold": threshold},
     }
     config = config_from(merge_overrides(settings, set_ or ()), "lenspipe scan")
@@ -196,6 +196,9 @@ def simulate(
         },
     }
     config = config_from(merge_overrides(settings, set_ or ()), "lenspipe simulate")
+    if (out / "truth.parquet").exists() and bool(count) == bool(list(out.glob("*_*.fits"))):
+        held = "mock tiles" if count else "stamps"
+        raise UserError(f"{out} holds {held}; choose another --out")
     store = Store(out, {"simulate": ".", "tiles": "."})
     return _run(config, store, ("simulate",), force, workers, scheduler)
 
@@ -208,6 +211,9 @@ def train(
     folds: Annotated[int, typer.Option("--folds", min=2, metavar="K", help="number of folds")] = 5,
     architecture: Annotated[str, typer.Option("--architecture", metavar="NAME", help="network")] = "",
     epochs: Annotated[int | None, typer.Option("--epochs", min=1, help="passes over the data")] = None,
+    survey: Annotated[
+        str, typer.Option("--survey", metavar="NAME_OR_FILE", help="of the data, if it is not a packaged one")
+    ] = "",
     seed: Seed = 1,
     resume: Annotated[bool, typer.Option("--resume", help="go on where it stopped (always done)")] = False,
     set_: Sets = None,
@@ -218,14 +224,17 @@ def train(
     """Train a network with k-fold cross-validation; the result is a model bundle."""
     from lenspipe.config import config_from, merge_overrides
     from lenspipe.core.errors import UserError
+    from lenspipe.io.cards import read_card
     from lenspipe.io.store import Store
     from lenspipe.stages.train import TASKS, survey_of
 
     if task not in TASKS:
         raise UserError(f"what to train must be one of {', '.join(TASKS)}, received {task!r}")
-    section: dict[str, Any] = {"data": _absolute(str(data)), "folds": folds, "architecture": architecture}
+    if (out / "bundle.json").exists():
+        read_card(out, task)
+    section: dict[str, Any] = {"data": str(data), "folds": folds, "architecture": architecture}
     section |= {"epochs": epochs} if epochs else {}
-    settings = {"survey": survey_of(data), "run": {"seed": seed}, "train": {task: section}}
+    settings = {"survey": survey_of(data, survey), "run": {"seed": seed}, "train": {task: section}}
     config = config_from(merge_overrides(settings, set_ or ()), "lenspipe train")
     return _run(config, Store(out, {task: "."}), ("train",), force, workers, scheduler)
 
@@ -282,6 +291,9 @@ def slip(
     realizations: Annotated[
         int, typer.Option("--realizations", min=1, metavar="R", help="resamplings")
     ] = 100,
+    circular: Annotated[
+        bool, typer.Option("--circular", help="sigma_v was inferred from images by a network trained on GR")
+    ] = False,
     seed: Seed = 1,
 ) -> int:
     """Infer the gravitational slip gamma = Phi/Psi from a table of lenses."""
@@ -289,7 +301,7 @@ def slip(
     from lenspipe.stages.slip import slip_of_table
 
     section = config_from({"slip": {"model": model, "realizations": realizations}}, "lenspipe slip").slip
-    for line in slip_of_table(table, section, seed, out):
+    for line in slip_of_table(table, section, seed, out, circular):
         print(line)
     return 0
 
@@ -372,15 +384,13 @@ def _root(
     """Options of lenspipe itself."""
 
 
-def _absolute(path: str) -> str:
-    return str(Path(path).absolute()) if path else ""
-
-
 def _run(config, store, stages, force: bool, workers: int, scheduler: str) -> int:
+    from lenspipe.config import with_absolute_paths
     from lenspipe.pipeline.executor import open_executor
     from lenspipe.pipeline.runner import conclude, open_journal
     from lenspipe.pipeline.runner import run as run_stages
 
+    config = with_absolute_paths(config)
     journal = open_journal(store)
     with open_executor(workers, scheduler) as executor:
         status = run_stages(config, store, executor, journal, stages, force)

@@ -32,7 +32,7 @@ class Section(BaseModel):
 class RunSection(Section):
     """What holds for the whole run."""
 
-    seed: int = Field(1, ge=0, description="seed of every random stream")
+    seed: int = Field(1, ge=0, lt=2**63, description="seed of every random stream")
     stages: tuple[str, ...] = Field(
         (), description="stages to run; empty = all that the recipe has inputs for"
     )
@@ -247,6 +247,27 @@ def _explain(item: Any) -> str:
     return f"{key}: {item['msg']}, received {item['input']!r}"
 
 
+#: Settings that name a file or folder.
+_PATHS = (
+    *("survey", "ingest.targets", "train.detector.data", "train.regressor.data", "find.detector"),
+    *("model.regressor", "catalog.known", "slip.spectroscopy"),
+)
+
+
+def with_absolute_paths(config: Config) -> Config:
+    """Return the configuration with its paths absolute: workers and later commands may run elsewhere."""
+    data = config.model_dump()
+    data["ingest"]["images"] = tuple(str(Path(item).absolute()) for item in config.ingest.images)
+    for key in _PATHS:
+        *sections, name = key.split(".")
+        section = data
+        for part in sections:
+            section = section[part]
+        is_path = section[name] and (key != "survey" or section[name].endswith(".toml"))
+        section[name] = str(Path(section[name]).absolute()) if is_path else section[name]
+    return Config.model_validate(data)
+
+
 def describe(model: type[BaseModel] = Config, prefix: str = "") -> list[tuple[str, Any, str]]:
     """Return (key, default, meaning) of every key, in order."""
     rows: list[tuple[str, Any, str]] = []
@@ -282,7 +303,7 @@ def _write_section(data: dict[str, Any], prefix: str, meanings: dict[str, str], 
 def _toml_value(value: Any) -> str:
     if isinstance(value, float):
         return repr(value)
-    return json.dumps(value)  # TOML's strings, numbers, booleans and arrays are JSON's
+    return json.dumps(value, ensure_ascii=False)  # TOML's strings, numbers, booleans and arrays are JSON's
 
 
 def config_hash(config: Config) -> str:

@@ -37,7 +37,9 @@ def chain(tmp_path_factory, worker_id) -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)  # the first worker makes it, the others wait
         if not (folder / "made").exists():
             (folder / "recipe.toml").write_text(support.RECIPE)
-            answer = support.lenspipe("run", folder / "recipe.toml", "--out", folder / "run", "--workers", "2")
+            answer = support.lenspipe(
+                "run", folder / "recipe.toml", "--out", folder / "run", "--workers", "2"
+            )
             assert answer.returncode == 0, answer.stderr
             (folder / "made").touch()
     return folder / "run"

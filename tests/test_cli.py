@@ -99,6 +99,11 @@ MISTAKES = {
     ),
     "missing columns": (["slip", "{folder}/table.ecsv", "--out", "{folder}/out"], "z_src"),
     "missing table": (["slip", "gone.csv", "--out", "{folder}/out"], "not found"),
+    "out of slip is a file": (["slip", "{folder}/table.ecsv", "--out", "{folder}/good.toml"], "z_src"),
+    "seed too large": (
+        ["simulate", "--count", "1", "--seed", "9" * 23, "--out", "{folder}/out"],
+        "less than",
+    ),
     "no run directory": (["report", "{folder}/empty"], "not a run directory"),
     "no scheduler": (
         ["run", "{folder}/good.toml", "--out", "{folder}/out", "--scheduler", "nonsense://x"],

@@ -5,7 +5,15 @@ import tomllib
 import pytest
 from support import ROOT
 
-from lenspipe.config import Config, config_hash, describe, load_config, settings_of, to_toml
+from lenspipe.config import (
+    Config,
+    config_hash,
+    describe,
+    load_config,
+    settings_of,
+    to_toml,
+    with_absolute_paths,
+)
 from lenspipe.core.errors import ConfigError
 
 
@@ -34,7 +42,7 @@ def _leaves(data, prefix=()):
 
 
 def test_resolved_config_reads_back_identically(tmp_path):
-    config = load_config(None, ["run.seed=5", "ingest.images=['a b.fits','ü.fits']", "catalog.prefix=XY"])
+    config = load_config(None, ["run.seed=5", "ingest.images=['a b.fits','ü😀.fits']", "catalog.prefix=XY"])
     path = tmp_path / "config.toml"
     path.write_text(to_toml(config, comments=True))
     assert load_config(path) == config
@@ -111,3 +119,11 @@ def test_settings_of_a_stage_hold_its_sections_the_seed_and_the_survey():
     assert settings["seed"] == 9
     assert settings["survey"]["name"] == "hsc"
     assert set(settings) == {"seed", "survey", "ingest", "train.detector"}
+
+
+def test_paths_become_absolute_and_names_stay(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = with_absolute_paths(load_config(None, ["find.detector=models/d", "ingest.images=['t/*.fits']"]))
+    assert config.find.detector == str(tmp_path / "models/d")
+    assert config.ingest.images == (str(tmp_path / "t/*.fits"),)
+    assert (config.survey, config.catalog.known) == ("des", "")

@@ -206,3 +206,19 @@ def test_bad_tiles_are_named_and_the_good_one_is_scored_the_same(chain, tmp_path
     expected = good[good["tile"] == "mock000"]
     assert list(scored["object_id"]) == list(expected["object_id"])
     assert np.array_equal(scored["score"], expected["score"])
+
+
+def test_a_tile_that_turns_bad_leaves_the_catalog(chain, tmp_path):
+    run = copy_without(chain, tmp_path / "turned", ())
+    words = (
+        *("scan", run / "tiles", "--survey", "des", "--out", tmp_path / "scan", "--threshold", "0"),
+        *("--detector", run / "models/detector", "--set", "find.mc_samples=4"),
+    )
+    assert lenspipe(*words).returncode == 0
+    assert set(read_table(tmp_path / "scan/scores.parquet")["tile"]) == {"mock000", "mock001"}
+    path = run / "tiles/mock001_r.fits"
+    path.write_bytes(path.read_bytes()[:20000])
+    answer = lenspipe(*words)
+    assert answer.returncode == 0, answer.stderr
+    assert set(read_table(tmp_path / "scan/scores.parquet")["tile"]) == {"mock000"}
+    assert "mock001" in set(read_table(tmp_path / "scan/quarantine.ecsv")["unit"])

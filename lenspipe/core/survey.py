@@ -65,6 +65,10 @@ class Layout(BaseModel):
     bad_bits: int | None = Field(
         None, ge=0, description="mask bits that make a pixel unusable; not given = any bit"
     )
+    bad_planes: tuple[str, ...] = Field(
+        ("BAD", "SAT", "CR", "EDGE", "NO_DATA"),
+        description="the same by name, for masks whose header names their planes (MP_BAD = 0, ...)",
+    )
 
 
 class Survey(BaseModel):
@@ -114,12 +118,22 @@ def load_survey(name_or_path: str) -> Survey:
     """
     merged = _read_merged(name_or_path, seen=())
     try:
-        return Survey.model_validate(merged)
+        survey = Survey.model_validate(merged)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         message = first["msg"].removeprefix("Value error, ")
         raise ConfigError(f"survey {name_or_path!r}: {key + ': ' if key else ''}{message}") from None
+    _check_own_name(name_or_path, survey)
+    return survey
+
+
+def _check_own_name(name_or_path: str, survey: Survey) -> None:
+    # shards and models are told apart by the survey's name
+    if name_or_path.endswith(".toml") and survey.name in survey_names():
+        raise ConfigError(
+            f"survey file {name_or_path!r} needs a name of its own: {survey.name!r} is a packaged survey"
+        )
 
 
 def _read_merged(name_or_path: str, seen: tuple[str, ...]) -> dict[str, Any]:

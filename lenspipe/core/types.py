@@ -59,7 +59,10 @@ class Stage:
 
     `plan(config, store)` lists the units; `work(unit, config, store)` reads, calls a pure function
     and writes one unit; `gather(config, store)`, where there is one, joins what the units wrote (a
-    model bundle of its folds, one truth table of its shards) once all of them are done.
+    model bundle of its folds, one truth table of its shards) once all of them are done. `writes` and
+    `reads` name datasets; `counts` is the name of the count that says how many objects came out.
+    `disposable` outputs are removed before a unit is done again or when it is planned no more; training
+    sets and networks, which cost hours, are overwritten in place instead.
     """
 
     name: str
@@ -68,7 +71,8 @@ class Stage:
     plan: Callable[..., list[Unit]]
     work: Callable[..., Done]
     gather: Callable[..., Done] | None = None
-    resources: Mapping[str, float] = field(default_factory=dict)
+    counts: str = ""
+    disposable: bool = True
 
 
 @dataclass(frozen=True)
@@ -103,6 +107,7 @@ class RawBand:
     noise: np.ndarray | None = None
     noise_kind: str = ""
     mask: np.ndarray | None = None
+    mask_header: Any = None
     psf: np.ndarray | None = None
 
 

@@ -18,6 +18,8 @@ from lenspipe.core.types import BandImage, RawBand
 
 _ZERO_POINT_KEYS = ("MAGZERO", "MAGZP", "MAGZPT", "MAG_ZERO", "ZEROPT", "PHOTZP", "ZP")
 _FWHM_KEYS = ("PSF_FWHM", "FWHM", "SEEING")
+#: Brighter pixels [nJy] (magnitude -6) are sentinels such as 1e30, not sky.
+MAX_FLUX = 1e15
 #: Zero points of flux units that headers name in BUNIT.
 _UNIT_ZERO_POINTS = {"njy": 31.4, "nanojansky": 31.4, "ujy": 23.9, "jy": 8.9, "nanomaggy": 22.5, "maggy": 0.0}
 
@@ -42,9 +44,11 @@ def calibrate_band(raw: RawBand, survey: Survey) -> BandImage:
     scale = 10 ** (0.4 * (NJY_ZERO_POINT - zero_point))
     good = np.isfinite(raw.data)
     if raw.mask is not None:
-        bits = survey.layout.bad_bits
+        bits = _bad_bits(raw.mask_header, survey)
         good &= (raw.mask == 0) if bits is None else ((raw.mask & bits) == 0)
-    flux = raw.data * np.float32(scale)
+    with np.errstate(over="ignore", invalid="ignore"):
+        flux = raw.data * np.float32(scale)
+        good &= np.abs(flux) < MAX_FLUX
     sigma = _noise_map(raw)
     if sigma is not None:
         good &= np.isfinite(sigma) & (sigma > 0)
@@ -74,6 +78,18 @@ def calibrate_band(raw: RawBand, survey: Survey) -> BandImage:
         saturated,
         int(flags),
     )
+
+
+def _bad_bits(header, survey: Survey) -> int | None:
+    """Return the mask bits that make a pixel unusable: by the mask's own names of its planes, else by number."""
+    planes = (
+        {str(key)[3:]: header[key] for key in header if str(key).startswith("MP_")}
+        if header is not None
+        else {}
+    )
+    if not planes:
+        return survey.layout.bad_bits
+    return sum(1 << int(planes[name]) for name in survey.layout.bad_planes if name in planes)
 
 
 #: PSF images are interpolated so much finer to measure their width.

@@ -29,6 +29,21 @@ def cut_stamp(image: np.ndarray, x: float, y: float, size: int) -> np.ndarray:
     return stamp
 
 
+def pixels_inside(shape: tuple[int, ...], x: float, y: float, size: int, ratio: float) -> np.ndarray:
+    """Return which pixels of a stamp around (x, y) have their centre on an image of that shape.
+
+    The stamp's pixels are `ratio` times as large as the image's; a rotation between the two is ignored.
+    """
+    middle = (size - 1) / 2
+    if ratio == 1.0:  # as `cut_stamp` does
+        x, y = (math.floor(c - middle + 0.5) + middle for c in (x, y))
+    steps = (np.arange(size) - middle) * ratio
+    row, column = (
+        (c + steps >= -0.5) & (c + steps <= length - 0.5) for c, length in ((y, shape[0]), (x, shape[1]))
+    )
+    return row[:, None] & column[None, :]
+
+
 def linear_wcs(pixel_scale: float, x: float, y: float) -> WCS:
     """Return a plain TAN WCS of a pixel scale [arcsec] whose reference pixel is (x, y), 0-based."""
     wcs = WCS(naxis=2)

@@ -115,22 +115,6 @@ def _padded(image: Any, shape: tuple[int, int]) -> tuple[Any, Any]:
     return real, ops.zeros_like(real)
 
 
-def bin_pixels(image: Any, factor: int) -> Any:
-    """Return images (n, y, x, b) with blocks of factor x factor pixels summed: flux is conserved.
-
-    Raises
-    ------
-    ValueError
-        If a side is not a multiple of `factor`.
-    """
-    image = ops.convert_to_tensor(image)
-    _, height, width, bands = image.shape
-    if height % factor or width % factor:
-        raise ValueError(f"sides must be multiples of the factor {factor}, received {height} x {width}")
-    blocks = ops.reshape(image, (-1, height // factor, factor, width // factor, factor, bands))
-    return ops.sum(blocks, axis=(2, 4))
-
-
 def noise_sigma(flux: np.ndarray, electrons_per_njy: np.ndarray, sky_sigma: np.ndarray) -> np.ndarray:
     """Return the noise [nJy] of every pixel: that of an empty one and the object's Poisson noise.
 
@@ -144,17 +128,3 @@ def noise_sigma(flux: np.ndarray, electrons_per_njy: np.ndarray, sky_sigma: np.n
         Noise of an empty pixel [nJy].
     """
     return np.sqrt(np.square(sky_sigma) + np.maximum(flux, 0.0) / np.asarray(electrons_per_njy))
-
-
-def add_noise(
-    flux: np.ndarray, electrons_per_njy: np.ndarray, sky_sigma: np.ndarray, rng: np.random.Generator
-) -> np.ndarray:
-    """Return a noisy observation of sky-subtracted flux, float32 nJy; parameters as in `noise_sigma`.
-
-    The objects' electrons are Poisson; sky and read noise, many electrons a pixel, are Gaussian.
-    """
-    flux = np.asarray(flux, np.float64)
-    positive = np.maximum(flux, 0.0)  # rounding of the FFT leaves pixels a little below zero
-    electrons = rng.poisson(positive * electrons_per_njy)
-    sky = rng.standard_normal(flux.shape) * sky_sigma
-    return (electrons / np.asarray(electrons_per_njy) + (flux - positive) + sky).astype(np.float32)

@@ -19,7 +19,7 @@ class Stamps:
     """Stamps of one band (n, y, x) or of several (n, y, x, band).
 
     `flux` [nJy per pixel], `noise_sigma` [nJy per pixel] (n,) or (n, band), `flags` (n,), and `inside`,
-    the fraction of each stamp that lies on the image.
+    which pixels lie on the image (same shape as `flux`).
     """
 
     flux: np.ndarray
@@ -54,13 +54,13 @@ def cut_stamps(
         flux=np.array([cut[0] for cut in cuts], np.float32).reshape(-1, size, size),
         noise_sigma=np.array([cut[1] for cut in cuts], np.float32),
         flags=np.array([cut[2] for cut in cuts], int),
-        inside=np.array([cut[3] for cut in cuts], float),
+        inside=np.array([cut[3] for cut in cuts], bool).reshape(-1, size, size),
     )
 
 
 def _cut(
     image: BandImage, grid: BandImage | None, x: float, y: float, form: StampFormat
-) -> tuple[np.ndarray, float, int, float]:
+) -> tuple[np.ndarray, float, int, np.ndarray]:
     flags = image.flags | (Flag.NO_WCS if image.wcs is None else 0)
     ratio = form.pixel_scale / image.pixel_scale
     if same_scale(ratio, 1.0):
@@ -77,13 +77,12 @@ def _cut(
         flux = cutout.resample_stamp(image.flux, x, y, form.size, ratio)
     native = max(1, round(form.size * ratio))
     sigma = cutout.cut_stamp(image.sigma, x, y, native)  # NaN beyond the image, infinite where bad
-    covered = ~np.isnan(sigma)
     good = sigma[np.isfinite(sigma)]
     if np.nan_to_num(cutout.cut_stamp(image.saturated, x, y, native)).any():
         flags |= Flag.SATURATED
     # independent pixels add in quadrature when `ratio`^2 of them are summed into one
     noise = float(np.median(good)) * ratio if good.size else np.nan
-    return flux, noise, int(flags), float(covered.mean())
+    return flux, noise, int(flags), cutout.pixels_inside(image.flux.shape, x, y, form.size, ratio)
 
 
 def judge_stamps(bands: Sequence[Stamps], form: StampFormat, max_bad: float, edges: bool) -> list[str]:
@@ -103,8 +102,8 @@ def judge_stamps(bands: Sequence[Stamps], form: StampFormat, max_bad: float, edg
     for i in range(len(bands[0].flux)):
         reason = ""
         for band, stamps in zip(form.bands, bands, strict=True):
-            outside = 1.0 - stamps.inside[i]
-            bad = max(0.0, stamps.inside[i] - float(np.isfinite(stamps.flux[i]).mean()))
+            outside = 1.0 - float(stamps.inside[i].mean())
+            bad = float((stamps.inside[i] & ~np.isfinite(stamps.flux[i])).mean())
             if not np.isfinite(stamps.noise_sigma[i]):
                 reason = f"no_good_pixels:{band}: no usable pixel in the stamp"
             elif edges and outside > max_bad:
@@ -127,15 +126,12 @@ def stack_bands(bands: Sequence[Stamps]) -> Stamps:
     """
     inside = np.stack([stamps.inside for stamps in bands], axis=-1)
     flux = np.stack([stamps.flux for stamps in bands], axis=-1)
-    masked = np.isfinite(flux).mean(axis=(1, 2)) < inside - 1e-6
-    for i, b in zip(*np.nonzero(masked & (inside == 1)), strict=True):
+    masked = (inside & ~np.isfinite(flux)).any(axis=(1, 2))
+    for i, b in zip(*np.nonzero(masked), strict=True):
         flux[i, ..., b] = cutout.fill_bad_pixels(flux[i, ..., b])
+    flux = np.where(inside & np.isfinite(flux), flux, np.float32(0))
     flags = np.bitwise_or.reduce([stamps.flags for stamps in bands])
-    flags = flags | np.where((inside < 1).any(axis=1), int(Flag.PADDED), 0)
+    flags = flags | np.where(inside.all(axis=(1, 2, 3)), 0, int(Flag.PADDED))
     flags = flags | np.where(masked.any(axis=1), int(Flag.MASKED), 0)
-    return Stamps(
-        flux=np.nan_to_num(flux, nan=0.0),
-        noise_sigma=np.stack([stamps.noise_sigma for stamps in bands], axis=-1),
-        flags=flags,
-        inside=inside.min(axis=1),
-    )
+    noise_sigma = np.stack([stamps.noise_sigma for stamps in bands], axis=-1)
+    return Stamps(flux, noise_sigma, flags, inside)

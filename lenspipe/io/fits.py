@@ -22,8 +22,15 @@ from lenspipe.core.survey import Survey
 from lenspipe.core.types import ImageSet, RawBand
 
 _BLOCK, _CARD = 2880, 80
-_MAX_HEADER_BLOCKS, _MAX_HDUS, _MAX_AXIS, _MAX_BYTES = 512, 512, 200_000, 16 * 2**30
-_STRUCTURE = re.compile(rb"(Z?BITPIX|Z?NAXIS\d*|PCOUNT|GCOUNT) *= *(-?\d+)")
+_MAX_HEADER_BLOCKS, _MAX_HDUS, _MAX_AXIS = 512, 512, 200_000
+_MAX_BYTES, _MAX_UNZIPPED = 16 * 2**30, 4 * 2**30
+_STRUCTURE = re.compile(rb"(Z?BITPIX|Z?NAXIS\d*|PCOUNT|GCOUNT) *=")
+_INTEGER = re.compile(rb" *([+-]?\d{1,19}) *(/|$)")
+#: What an extension may leave to the primary header.
+_INHERITED = (
+    *("BAND", "FILTER", "MAGZERO", "MAGZP", "MAGZPT", "MAG_ZERO", "ZEROPT", "PHOTZP", "ZP", "BUNIT"),
+    *("PSF_FWHM", "FWHM", "SEEING", "SATURATE", "PIXSCALE"),
+)
 
 
 @dataclass(frozen=True)
@@ -57,6 +64,8 @@ def check_structure(path: str | Path) -> int:
                 if header is None:
                     return hdus
                 length = -(-_data_bytes(header, str(path)) // _BLOCK) * _BLOCK
+                if zipped and file.tell() + length > _MAX_UNZIPPED:
+                    raise Rejected("too_large", f"more than {_MAX_UNZIPPED} bytes when unzipped", str(path))
                 start = file.tell()
                 if zipped:
                     if length and len(_skip(file, length)) == 0:
@@ -108,7 +117,12 @@ def _walk_header(file, path: str, first: bool) -> dict[str, int] | None:
             card = block[start : start + _CARD]
             match = _STRUCTURE.match(card)
             if match:
-                values[match[1].decode()] = int(match[2])
+                key, value = match[1].decode(), _INTEGER.match(card[match.end() :].rstrip())
+                if value is None or key in values:
+                    raise Rejected(
+                        "bad_header", f"{card.decode('latin-1').strip()!r} is not one whole number", path
+                    )
+                values[key] = int(value[1])
             elif card.rstrip() == b"END":
                 return values
     raise Rejected("bad_header", f"no END card within {_MAX_HEADER_BLOCKS} blocks", path)
@@ -160,7 +174,7 @@ def list_planes(image_set: ImageSet, survey: Survey) -> list[Plane]:
     for file in image_set.files:
         with opened(file.path) as hdus:
             images = [
-                (number, hdu.name, hdu.header, hdu.shape)
+                (number, hdu.name, _inherit(hdu.header, hdus[0].header), hdu.shape)
                 for number, hdu in enumerate(hdus)
                 if getattr(hdu, "is_image", False) and len(hdu.shape) in (2, 3)
             ]
@@ -249,10 +263,12 @@ def read_band(planes: list[Plane], band: str) -> RawBand:
         )
     data, header = _read_plane(images[0])
     parts: dict[str, np.ndarray] = {}
+    mask_header = None
     for role in ("weight", "variance", "rms", "mask", "psf"):
         found = [plane for plane in mine if plane.role == role]
         if found:
-            parts[role] = _read_plane(found[0])[0]
+            parts[role], header_of_part = _read_plane(found[0])
+            mask_header = header_of_part if role == "mask" else mask_header
             if role != "psf" and parts[role].shape != data.shape:
                 raise Rejected(
                     f"shape_mismatch:{band}",
@@ -269,6 +285,7 @@ def read_band(planes: list[Plane], band: str) -> RawBand:
         parts.get(kind),
         kind,
         parts.get("mask"),
+        mask_header,
         parts.get("psf"),
     )
 
@@ -280,4 +297,13 @@ def _read_plane(plane: Plane) -> tuple[np.ndarray, fits.Header]:
         if pixels is None or min(pixels.shape) < 1:
             raise Rejected("no_pixels", "the image is empty", plane.path, plane.label)
         native = np.int64 if plane.role == "mask" else np.float32
-        return np.array(pixels, dtype=native), hdu.header.copy()
+        return np.array(pixels, dtype=native), _inherit(hdu.header, hdus[0].header)
+
+
+def _inherit(header: fits.Header, primary: fits.Header) -> fits.Header:
+    """Return an extension's header with what it leaves to the primary one."""
+    whole = header.copy()
+    for key in _INHERITED:
+        if key in primary and key not in whole:
+            whole[key] = primary[key]
+    return whole

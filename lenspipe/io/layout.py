@@ -15,7 +15,7 @@ from lenspipe.core.errors import InputError
 from lenspipe.core.survey import Survey
 from lenspipe.core.types import ImageFile, ImageSet
 
-SUFFIXES = (".fits", ".fit", ".fits.gz", ".fits.fz", ".fits.bz2")
+SUFFIXES = (".fits", ".fit", ".fits.gz", ".fits.fz")
 
 #: Words in file names -> what the pixels are.
 ROLES = {

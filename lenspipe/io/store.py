@@ -51,10 +51,8 @@ class Store:
         return self.root / self.folders.get(dataset, dataset)
 
     def path(self, dataset: str, name: str) -> Path:
-        """Return the path of a file of a dataset; missing folders are made."""
-        path = self.folder(dataset) / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return path
+        """Return the path of a file of a dataset."""
+        return self.folder(dataset) / name
 
     # -- done-markers ------------------------------------------------------------------------
 
@@ -131,17 +129,27 @@ class Store:
             found.append((path.stem, Done(outputs, record["counts"], rows)))
         return found
 
-    def forget(self, stage: str, keep: set[str]) -> None:
-        """Remove markers of units that are no longer planned, with their outputs.
+    def discard(self, stage: str, unit: str, outputs: bool) -> None:
+        """Remove a unit's marker, and its outputs too if asked: nothing stale is left to be read.
 
-        Without this a tile taken out of the inputs would live on in the catalog.
+        A tile that was good and is now in quarantine would otherwise live on in the catalog.
         """
+        marker = self.marker(stage, unit)
+        if outputs:
+            try:
+                names = [name for name, _ in json.loads(marker.read_text())["outputs"]]
+            except (OSError, ValueError):
+                names = []
+            for name in names:
+                (self.root / name).unlink(missing_ok=True)
+        marker.unlink(missing_ok=True)
+
+    def forget(self, stage: str, keep: set[str], outputs: bool) -> None:
+        """Discard the units that are no longer planned, such as a tile taken out of the inputs."""
         kept = {safe_name(name) for name in keep}
-        for name, done in self.finished(stage):
+        for name, _ in self.finished(stage):
             if name not in kept:
-                for path in done.outputs:
-                    path.unlink(missing_ok=True)
-                (self.root / STATE / "done" / stage / f"{name}.json").unlink(missing_ok=True)
+                self.discard(stage, name, outputs)
 
     # -- lock --------------------------------------------------------------------------------
 

@@ -36,14 +36,6 @@ def angular_diameter_distance(z: ArrayLike, omega_m: float = OMEGA_M, h: float =
     return comoving_distance(z, omega_m, h) / (1.0 + np.asarray(z, dtype=np.float64))
 
 
-def angular_diameter_distance_between(
-    z_lens: ArrayLike, z_src: ArrayLike, omega_m: float = OMEGA_M, h: float = HUBBLE
-) -> np.ndarray:
-    """Return the angular diameter distance from `z_lens` to `z_src` [Mpc]; negative if behind."""
-    step = comoving_distance(z_src, omega_m, h) - comoving_distance(z_lens, omega_m, h)
-    return step / (1.0 + np.asarray(z_src, dtype=np.float64))
-
-
 def distance_ratio(
     z_lens: ArrayLike, z_src: ArrayLike, omega_m: float = OMEGA_M, h: float = HUBBLE
 ) -> np.ndarray:

@@ -48,8 +48,15 @@ class Dask:
     """Jobs on the workers of a Dask cluster, results as they come."""
 
     def __init__(self, client):
+        workers = client.scheduler_info(n_workers=-1)["workers"]
+        threaded = [name for name, worker in workers.items() if worker["nthreads"] > 1]
+        if threaded:
+            raise UserError(
+                f"the Dask worker {threaded[0]} has {workers[threaded[0]]['nthreads']} threads; networks and FITS "
+                "readers want a process each: start the workers with --nthreads 1 (and more of them)"
+            )
         self.client = client
-        self.workers = max(1, len(client.scheduler_info(n_workers=-1)["workers"]))
+        self.workers = max(1, len(workers))
 
     def map(self, function: Callable[[Any], Any], jobs: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
         """Yield each job with its result, or with the exception that it raised or that killed it."""

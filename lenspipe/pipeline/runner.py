@@ -14,19 +14,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lenspipe.config import Config, config_from, config_hash, to_toml
+from lenspipe.config import Config, config_from, to_toml
 from lenspipe.core.errors import ConfigError, UserError
-from lenspipe.core.threads import prepare_process
-from lenspipe.core.types import Done, Quarantined, Stage, Unit
+from lenspipe.core.threads import available_cores, prepare_process
+from lenspipe.core.types import Done, Stage, Unit
 from lenspipe.core.version import code_version
 from lenspipe.io.files import write_json, write_text
-from lenspipe.io.quarantine import write_quarantine
 from lenspipe.io.store import STATE, Store
 from lenspipe.pipeline.executor import Executor
 from lenspipe.pipeline.journal import Journal, chatter_to
-from lenspipe.pipeline.provenance import describe_environment, read_record
+from lenspipe.pipeline.provenance import read_record
+from lenspipe.pipeline.record import close_record, count_objects, open_record
 from lenspipe.stages import STAGES
-from lenspipe.stages.catalog import run_id
 
 #: Exit statuses of the command line (contract).
 OK, BUG, USER, PARTIAL, INTERRUPTED = 0, 1, 2, 3, 130
@@ -115,20 +114,36 @@ def run(
     chosen = select_stages(config, stages)
     with store.locked():
         _refuse_other_code(store, force)
-        record = _open_record(config, store)
+        record = open_record(config, store)
         write_text(store.root / "config.toml", to_toml(config))
         journal.write("run_started", run_id=record["run_id"], code=code_version())
+        journal.say(
+            f"{store.root}: {executor.workers} worker(s) on {available_cores()} core(s); threads of a network: "
+            f"{config.run.threads} at prediction (run.threads), {config.train.detector.threads} in training "
+            "(train.*.threads)"
+        )
         signal.signal(signal.SIGTERM, _interrupt)
         status, failures = "failed", []
         try:
             for stage in chosen:  # a mistake in the last stage's settings is told before the first has run
                 stage.plan(config, store)
+            broken: set[str] = set()
             for stage in chosen:
+                if broken & set(stage.reads):
+                    journal.say(
+                        f"{stage.name:<9} not run: it needs what failed before ({', '.join(sorted(broken))})"
+                    )
+                    broken |= set(stage.writes)
+                    continue
                 entry, failed = _run_stage(stage, config, store, executor, journal, force)
                 if entry:
-                    record["stages"] = [e for e in record["stages"] if e["name"] != stage.name] + [entry]
+                    others = [e for e in record["stages"] if e["name"] != stage.name]
+                    entry |= count_objects(stage, entry, others, STAGES)
+                    record["stages"] = [*others, entry]
                     failures += failed
                     write_json(store.root / "run.json", record)
+                if failed and stage.gather is not None:  # half a training set or ensemble is none
+                    broken |= set(stage.writes)
             status = "partial" if failures else "done"
         except KeyboardInterrupt:
             status = "interrupted"
@@ -140,7 +155,7 @@ def run(
             raise
         finally:
             journal.close()
-            _close_record(record, status, failures, store)
+            close_record(record, status, failures, store, STAGES)
             journal.write("run_ended", status=status)
     return {"done": OK, "partial": PARTIAL, "interrupted": INTERRUPTED}[status]
 
@@ -158,50 +173,11 @@ def _refuse_other_code(store: Store, force: bool) -> None:
         )
 
 
-def _open_record(config: Config, store: Store) -> dict[str, Any]:
-    old = read_record(store.root)
-    record = {
-        "status": "running",
-        "run_id": run_id(config),
-        "config_hash": config_hash(config),
-        "code": code_version(),
-        "seed": config.run.seed,
-        "survey": config.survey,
-        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "environment": describe_environment(),
-        "stages": old.get("stages", []) if old.get("config_hash") == config_hash(config) else [],
-    }
-    write_json(store.root / "run.json", record)
-    return record
-
-
-def _close_record(record: dict, status: str, failures: list[dict], store: Store) -> None:
-    quarantined = collect_quarantine(store)
-    quarantined += [
-        Quarantined(path="", reason="unit_failed", detail=f["error"], unit=f"{f['stage']}/{f['unit']}")
-        for f in failures
-    ]
-    write_quarantine(quarantined, store.root / "quarantine.ecsv")
-    record.update(
-        status=status,
-        ended=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        failed_units=failures,
-        quarantined=len(quarantined),
-        quarantined_files=len({row.path for row in quarantined if row.path}),
-    )
-    write_json(store.root / "run.json", record)
-
-
-def collect_quarantine(store: Store) -> list[Quarantined]:
-    """Return the quarantine rows of all finished units, in the stages' order."""
-    return [row for name in STAGES for _, done in store.finished(name) for row in done.quarantined]
-
-
 def _run_stage(
     stage: Stage, config: Config, store: Store, executor: Executor, journal: Journal, force: bool
 ) -> tuple[dict[str, Any] | None, list[dict]]:
     units = stage.plan(config, store)
-    store.forget(stage.name, {unit.name for unit in units})
+    store.forget(stage.name, {unit.name for unit in units}, outputs=stage.disposable)
     if not units:
         return None, []
     started = time.monotonic()
@@ -213,6 +189,7 @@ def _run_stage(
         key = keys[unit.name]
         finished = None if force else store.read_done(stage.name, unit.name, key)
         if finished is None:
+            store.discard(stage.name, unit.name, outputs=stage.disposable)
             jobs.append(Job(stage.name, unit, key, str(store.root), store.folders, data))
         else:
             done[unit.name] = finished
@@ -221,7 +198,7 @@ def _run_stage(
     failures = _work_through(jobs, config.run.retries, executor, journal, done)
     counts: dict[str, int] = {}
     results = list(done.values())
-    if stage.gather is not None and done:
+    if stage.gather is not None and not failures:
         results.append(
             _gather(stage, config, store, {name: (keys[name], done[name]) for name in sorted(done)}, force)
         )

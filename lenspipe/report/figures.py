@@ -56,10 +56,12 @@ class Picture:
 
 def picture(draw: Callable[..., Figure], *data: Any, alt: str, caption: str) -> Picture:
     """Return `draw(*data, theme)` for both themes as SVG data URIs."""
-    return Picture(_svg(draw, data, LIGHT), _svg(draw, data, DARK), alt, caption)
+    light, dark = (data_uri(draw_svg(draw, *data, theme=theme), "image/svg+xml") for theme in (LIGHT, DARK))
+    return Picture(light, dark, alt, caption)
 
 
-def _svg(draw: Callable[..., Figure], data: tuple, theme: Theme) -> str:
+def draw_svg(draw: Callable[..., Figure], *data: Any, theme: Theme = LIGHT) -> bytes:
+    """Return a figure as SVG, for a page or a file of its own."""
     settings = {
         "svg.hashsalt": "lenspipe",
         "font.size": 10.5,
@@ -81,7 +83,7 @@ def _svg(draw: Callable[..., Figure], data: tuple, theme: Theme) -> str:
     buffer = io.BytesIO()
     with matplotlib.rc_context(settings):
         draw(*data, theme).savefig(buffer, format="svg", dpi=160, metadata={"Date": None, "Creator": None})
-    return data_uri(buffer.getvalue(), "image/svg+xml")
+    return buffer.getvalue()
 
 
 def data_uri(content: bytes, kind: str) -> str:

@@ -27,11 +27,6 @@ def _table() -> dict[str, dict[str, np.ndarray]]:
     return {template: dict(zip(names, np.array(values).T, strict=True)) for template, values in rows.items()}
 
 
-def template_names() -> tuple[str, ...]:
-    """Return the templates that there are: early (CWW E), spiral (Sbc), blue (Im)."""
-    return tuple(_table())
-
-
 def k_correction(template: str, band: str, redshift: ArrayLike) -> np.ndarray:
     """Return m_band - M_ref - DM [mag] of a template at `redshift` (0 to 6, held beyond).
 

@@ -10,9 +10,10 @@ from lenspipe.config import TARGETS, Config, config_hash, settings_of
 from lenspipe.core.schema import catalog_columns
 from lenspipe.core.types import Done, Stage, Unit
 from lenspipe.core.version import code_version
+from lenspipe.io.cards import read_card
 from lenspipe.io.store import Store
 from lenspipe.stages import find, ingest, model
-from lenspipe.stages.stamps import detector_folder, existing, read_card, regressor_folder, stamp_format
+from lenspipe.stages.stamps import detector_folder, existing, regressor_folder, stamp_format
 
 
 def plan(config: Config, store: Store) -> list[Unit]:
@@ -32,7 +33,8 @@ def plan(config: Config, store: Store) -> list[Unit]:
     if config.catalog.known:
         inputs.append(existing(config.catalog.known, "catalog.known"))
     payload = {"tiles": [tile.name for tile in tiles]}
-    return [Unit("catalog", payload, tuple(inputs), settings_of(config, "catalog"))]
+    settings = {**settings_of(config, "catalog"), "run_id": run_id(config)}
+    return [Unit("catalog", payload, tuple(inputs), settings)]
 
 
 def candidates_path(store: Store) -> Path:
@@ -114,4 +116,11 @@ def _add_posteriors(objects, posteriors) -> None:
             objects[name] = values
 
 
-STAGE = Stage(name="catalog", reads=("ingest", "find", "model"), writes=("catalog",), plan=plan, work=work)
+STAGE = Stage(
+    name="catalog",
+    reads=("ingest", "find", "model"),
+    writes=("catalog",),
+    plan=plan,
+    work=work,
+    counts="candidates",
+)

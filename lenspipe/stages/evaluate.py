@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from lenspipe.core.survey import load_survey, survey_names
 from lenspipe.io.files import write_json
 
 
@@ -48,8 +47,7 @@ def _evaluate_detector(bundle, stamps, mc_samples: int, seed: int):
     from lenspipe.training.metrics import roc_curves, roc_points, score_metrics
     from lenspipe.training.predict import score_stamps
 
-    prior = load_survey(stamps.survey if stamps.survey in survey_names() else "des").lens_prior
-    scores = score_stamps(bundle, stamps.image, stamps.noise_sigma, mc_samples, seed, 64, lens_prior=prior)
+    scores = score_stamps(bundle, stamps.image, stamps.noise_sigma, mc_samples, seed, 64)
     label = stamps.labels()
     table = Table(
         {

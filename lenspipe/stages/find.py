@@ -69,5 +69,5 @@ def work(unit: Unit, config: Config, store: Store) -> Done:
 
 
 STAGE = Stage(
-    name="find", reads=("ingest", "detector"), writes=("find",), plan=plan, work=work, resources={"GPU": 1}
+    name="find", reads=("ingest", "detector"), writes=("find",), plan=plan, work=work, counts="scored"
 )

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from lenspipe.config import Config, settings_of
-from lenspipe.core.errors import InputError, Rejected
+from lenspipe.core.errors import Rejected
 from lenspipe.core.names import mock_tile_name
 from lenspipe.core.schema import object_columns
 from lenspipe.core.survey import NJY_ZERO_POINT, Survey, load_survey, same_scale
@@ -103,7 +103,7 @@ def ingest_images(
     first = survey.detection_band if survey.detection_band in form.bands else form.bands[0]
     reference = _load(planes, first, survey, form, config)
     is_cutout = _is_cutout(reference, form, config)
-    targets = _find_targets(reference, is_cutout, image_set.name, config)
+    targets, lost = _find_targets(reference, is_cutout, image_set.name, config)
     bands = [
         cut_stamps(
             reference if band == first else _load(planes, band, survey, form, config),
@@ -132,7 +132,7 @@ def ingest_images(
         survey.name,
         config.run.seed,
     )
-    return shard, targets[keep], rejected
+    return shard, targets[keep], lost + rejected
 
 
 def _describe(targets, stamps, form: StampFormat) -> None:
@@ -179,16 +179,16 @@ def _is_cutout(image: BandImage, form: StampFormat, config: Config) -> bool:
 
 
 def _find_targets(reference: BandImage, is_cutout: bool, tile: str, config: Config):
-    """Return the targets' table: object_id, x, y, ra, dec, edge_distance [px]."""
+    """Return the targets' table (object_id, x, y, ra, dec, edge_distance [px]) and those without a place."""
     from astropy.table import Table
 
     height, width = reference.flux.shape
-    section = config.ingest
+    section, lost = config.ingest, []
     if is_cutout:
         table = Table({"x": [(width - 1) / 2], "y": [(height - 1) / 2]})
         ids = [tile]
     elif section.targets:
-        table, ids = _place_targets(reference, section.targets)
+        table, ids, lost = _place_targets(reference, section.targets)
     else:
         from lenspipe.imaging.detect import detect_sources
 
@@ -201,9 +201,15 @@ def _find_targets(reference: BandImage, is_cutout: bool, tile: str, config: Conf
     else:
         ra, dec = np.full(len(table), np.nan), np.full(len(table), np.nan)
     edge = np.minimum.reduce([x, y, width - 1 - x, height - 1 - y]) if len(table) else np.zeros(0)
-    return Table(
-        {"object_id": np.array(ids, dtype=str), "x": x, "y": y, "ra": ra, "dec": dec, "edge_distance": edge}
-    )
+    found = {
+        "object_id": np.array(ids, dtype=str),
+        "x": x,
+        "y": y,
+        "ra": ra,
+        "dec": dec,
+        "edge_distance": edge,
+    }
+    return Table(found), lost
 
 
 def _place_targets(reference: BandImage, path: str):
@@ -216,14 +222,18 @@ def _place_targets(reference: BandImage, path: str):
     name = next((n for n in ("object_id", "id", "name") if n in table.colnames), None)
     ids = np.array([str(v) for v in table[name]] if name else [f"target-{i:06d}" for i in range(len(table))])
     ra, dec = np.asarray(table["ra"], float), np.asarray(table["dec"], float)
-    if not np.all(np.isfinite(ra) & np.isfinite(dec) & (np.abs(dec) <= 90)):
-        raise InputError(f"{path}: every target needs finite ra and dec [deg]; some have none")
+    placed = np.isfinite(ra) & np.isfinite(dec) & (np.abs(dec) <= 90)
+    lost = [
+        Quarantined(path, "bad_target", "needs finite ra and dec [deg], dec in -90..90", object=str(name))
+        for name in ids[~placed]
+    ]
+    ra, dec, ids = ra[placed], dec[placed], ids[placed]
     x, y = reference.wcs.all_world2pix(ra, dec, 0, quiet=True)
     height, width = reference.flux.shape
     inside = (x >= -0.5) & (y >= -0.5) & (x < width - 0.5) & (y < height - 0.5)
     from astropy.table import Table
 
-    return Table({"x": x[inside], "y": y[inside]}), list(ids[inside])
+    return Table({"x": x[inside], "y": y[inside]}), list(ids[inside]), lost
 
 
-STAGE = Stage(name="ingest", reads=("tiles",), writes=("ingest",), plan=plan, work=work)
+STAGE = Stage(name="ingest", reads=("tiles",), writes=("ingest",), plan=plan, work=work, counts="objects")

@@ -10,7 +10,7 @@ from lenspipe.config import Config, settings_of
 from lenspipe.core.types import Done, Stage, Unit
 from lenspipe.io.store import Store, safe_name
 from lenspipe.stages import find, ingest
-from lenspipe.stages.stamps import bundle_files, open_bundle, regressor_folder
+from lenspipe.stages.stamps import bundle_files, check_regressor, open_bundle, regressor_folder
 
 
 def plan(config: Config, store: Store) -> list[Unit]:
@@ -18,6 +18,7 @@ def plan(config: Config, store: Store) -> list[Unit]:
     folder = regressor_folder(config, store)
     if folder is None:
         return []
+    check_regressor(config)
     model = bundle_files(folder)
     settings = {**settings_of(config, "model"), "threshold": config.catalog.threshold}
     return [
@@ -79,5 +80,5 @@ STAGE = Stage(
     writes=("model",),
     plan=plan,
     work=work,
-    resources={"GPU": 1},
+    counts="modelled",
 )

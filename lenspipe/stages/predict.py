@@ -42,14 +42,17 @@ def predict_table(
     if out.suffix not in (".parquet", ".ecsv"):
         raise UserError(f"--out must end in .parquet or .ecsv, received {out}")
     bundles = [load_bundle(path) for path in bundle_paths]
+    if len({bundle.task for bundle in bundles}) < len(bundles):
+        raise UserError(
+            "give one detector, one regressor or both: two of a kind would write the same columns"
+        )
     forms = {(bundle.bands, bundle.size, bundle.pixel_scale) for bundle in bundles}
     if len(forms) > 1:
         raise ModelMismatch(f"the bundles were made for different stamps: {sorted(map(str, forms))}")
     form = StampFormat(*forms.pop())
     rejected: list[Quarantined] = []
     parts = []
-    for ids, shard in _read_stamps(data, form, survey, resample, rejected):
-        table = Table({"object_id": np.asarray(ids, str)})
+    for table, shard in _read_stamps(data, form, survey, resample, rejected):
         for bundle in bundles:
             bundle.check(shard.bands, shard.pixel_scale, shard.image.shape[1])
             _add_predictions(table, bundle, shard, mc_samples, seed, survey)
@@ -62,7 +65,9 @@ def predict_table(
 
 
 def _read_stamps(data, form: StampFormat, survey: str, resample: bool, rejected: list) -> Iterator:
-    """Yield (object ids, shard) of each shard or cutout."""
+    """Yield (table of object_id and, for images, tile, ra, dec; shard) of each shard or image."""
+    from astropy.table import Table
+
     from lenspipe.io.layout import find_images, group_files
     from lenspipe.io.shards import list_shards, read_shard
     from lenspipe.stages.ingest import ingest_images
@@ -71,13 +76,14 @@ def _read_stamps(data, form: StampFormat, survey: str, resample: bool, rejected:
     for folder in folders:
         for path in list_shards(folder):
             shard = read_shard(path)
-            yield [f"{path.stem}-{row:05d}" for row in range(len(shard.image))], shard
+            ids = [f"{path.stem}-{row:05d}" for row in range(len(shard.image))]
+            yield Table({"object_id": np.array(ids, str)}), shard
     images = [path for path in data if path not in folders]
     if not images:
         return
     if not survey:
         raise UserError("FITS cutouts need --survey, which says what their bands and units are")
-    config = config_from({"survey": survey, "ingest": {"kind": "cutout", "resample": resample}})
+    config = config_from({"survey": survey, "ingest": {"resample": resample}})
     numbers = load_survey(survey)
     for image_set in group_files(find_images(images), numbers):
         try:
@@ -88,7 +94,7 @@ def _read_stamps(data, form: StampFormat, survey: str, resample: bool, rejected:
             continue
         rejected += left_out
         if len(table):
-            yield list(table["object_id"]), shard
+            yield Table(table["object_id", "tile", "ra", "dec"]), shard
 
 
 def _add_predictions(table, bundle, shard, mc_samples: int, seed: int, survey: str) -> None:
@@ -101,7 +107,7 @@ def _add_predictions(table, bundle, shard, mc_samples: int, seed: int, survey: s
             for part in ("err_lo", "err_hi", "aleatoric", "epistemic"):
                 table[f"{target}_{part}"] = getattr(posterior, part)
         return
-    prior = load_survey(survey or shard.survey).lens_prior
+    prior = load_survey(survey).lens_prior if survey else None  # None: that of the survey it was trained for
     scores = score_stamps(bundle, shard.image, shard.noise_sigma, mc_samples, seed, 64, lens_prior=prior)
     table["score"], table["score_err"], table["p_lens"] = scores.score, scores.score_err, scores.p_lens
     for fold in range(scores.score_fold.shape[1]):

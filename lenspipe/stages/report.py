@@ -11,9 +11,10 @@ from lenspipe.config import Config, load_config, settings_of
 from lenspipe.core.errors import InputError
 from lenspipe.core.survey import load_survey
 from lenspipe.core.types import Done, Stage, Unit
+from lenspipe.io.cards import read_card
 from lenspipe.io.store import Store
 from lenspipe.stages import catalog, ingest
-from lenspipe.stages.stamps import detector_folder, read_card, regressor_folder
+from lenspipe.stages.stamps import detector_folder, regressor_folder
 
 #: Fewer training stamps or epochs than this make a network that shows the workflow and no more.
 SERIOUS_STAMPS, SERIOUS_EPOCHS = 10_000, 20
@@ -230,23 +231,15 @@ def _read_slip(store: Store) -> dict[str, Any] | None:
 
 
 def _funnel_row(entry: dict[str, Any]) -> dict[str, Any]:
-    counts = entry.get("counts", {})
-    made = next(
-        (
-            counts[name]
-            for name in ("candidates", "modelled", "scored", "objects", "stamps")
-            if name in counts
-        ),
-        None,
-    )
-    row = {
+    return {
         "stage": entry["name"],
         "units_done": entry["done"],
         "units_failed": entry["failed"],
+        "objects_in": entry.get("objects_in"),
+        "objects_out": entry.get("objects_out"),
         "quarantined": entry["quarantined"],
         "seconds": entry["seconds"],
     }
-    return row if made is None else {**row, "objects_out": made}
 
 
 def _facts(record: dict[str, Any]) -> dict[str, str]:

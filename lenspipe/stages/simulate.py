@@ -107,4 +107,13 @@ def spectroscopy_path(store: Store) -> Path:
     return store.path("tiles", "spectroscopy.ecsv")
 
 
-STAGE = Stage(name="simulate", reads=(), writes=("simulate", "tiles"), plan=plan, work=work, gather=gather)
+STAGE = Stage(
+    name="simulate",
+    reads=(),
+    writes=("simulate", "tiles"),
+    plan=plan,
+    work=work,
+    gather=gather,
+    counts="stamps",
+    disposable=False,
+)

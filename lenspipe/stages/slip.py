@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from lenspipe.config import Config, SlipSection, settings_of
+from lenspipe.core.errors import InputError
 from lenspipe.core.types import Done, Stage, Unit
 from lenspipe.io.store import Store
 from lenspipe.stages import catalog
@@ -50,29 +51,40 @@ def match_spectra(candidates, spectra, radius: float):
 
     require_columns(spectra, ("ra", "dec", "z_lens", "z_src", "sigma_v", "sigma_v_err"), "slip.spectroscopy")
     placed = candidates[np.isfinite(candidates["ra"]) & np.isfinite(candidates["theta_e"])]
+    spectra = spectra[np.isfinite(spectra["ra"]) & np.isfinite(spectra["dec"])]
     if not len(placed) or not len(spectra):
-        names = ("name", "z_lens", "z_src", "theta_e", "theta_e_err", "sigma_v", "sigma_v_err")
+        names = ("name", "theta_e", "theta_e_err", "z_lens", "z_src", "sigma_v", "sigma_v_err")
         return Table(names=names, dtype=["U1", *["f8"] * 6])
-    sky = SkyCoord(placed["ra"], placed["dec"], unit="deg")
-    index, distance, _ = sky.match_to_catalog_sky(SkyCoord(spectra["ra"], spectra["dec"], unit="deg"))
-    matched = distance < radius * u.arcsec
-    mine, theirs = placed[matched], spectra[index[matched]]
+    sky = SkyCoord(spectra["ra"], spectra["dec"], unit="deg")
+    index, distance, _ = sky.match_to_catalog_sky(SkyCoord(placed["ra"], placed["dec"], unit="deg"))
+    # one spectrum, one lens: pieces of a deblended lens must not count it twice, nor two spectra one piece
+    nearest = np.argsort(distance)
+    _, first = np.unique(index[nearest], return_index=True)
+    pairs = nearest[first][distance[nearest[first]] < radius * u.arcsec]
+    mine, theirs = placed[index[pairs]], spectra[pairs]
     columns = {
         name: np.asarray(theirs[name], float) for name in ("z_lens", "z_src", "sigma_v", "sigma_v_err")
     }
-    theta_e_err = 0.5 * (np.asarray(mine["theta_e_err_lo"]) + np.asarray(mine["theta_e_err_hi"]))
+    theta_e_err = 0.5 * (
+        np.asarray(mine["theta_e_err_lo"], float) + np.asarray(mine["theta_e_err_hi"], float)
+    )
     return Table(
         {
             "name": np.asarray(mine["name"], str),
             "theta_e": np.asarray(mine["theta_e"], float),
-            "theta_e_err": theta_e_err.astype(float),
+            "theta_e_err": theta_e_err,
             **columns,
         }
     )
 
 
-def slip_of_table(table: str | Path, section: SlipSection, seed: int, out: str | Path) -> list[str]:
+def slip_of_table(
+    table: str | Path, section: SlipSection, seed: int, out: str | Path, circular: bool = False
+) -> list[str]:
     """Infer gamma from a table of lenses, write the files to `out` and return what to tell the user.
+
+    A table whose sigma_v came from lenspipe's own regressor is known by its columns: the result is marked
+    circular, because that network was trained on simulations that assume general relativity.
 
     Raises
     ------
@@ -82,7 +94,11 @@ def slip_of_table(table: str | Path, section: SlipSection, seed: int, out: str |
     from lenspipe.io.tables import read_table
     from lenspipe.lensing.slip import infer_gamma
 
-    result = infer_gamma(read_table(table), realizations=section.realizations, seed=seed)
+    lenses = read_table(table)
+    circular = circular or "sigma_v_aleatoric" in lenses.colnames
+    result = infer_gamma(lenses, realizations=section.realizations, seed=seed, circular=circular)
+    if Path(out).exists() and not Path(out).is_dir():
+        raise InputError(f"--out must be a folder; {out} is a file")
     _write_result(result, Path(out))
     lines = [
         f"gamma = {result.gamma:.3f} +{result.gamma_err_hi:.3f} -{result.gamma_err_lo:.3f} "
@@ -97,7 +113,6 @@ def slip_of_table(table: str | Path, section: SlipSection, seed: int, out: str |
 
 def write_slip(lenses, realizations: int, seed: int, store: Store) -> Done:
     """Infer gamma and write ``slip.json``; without a usable lens it says so instead of a number."""
-    from lenspipe.core.errors import InputError
     from lenspipe.io.files import write_json
     from lenspipe.lensing.slip import infer_gamma
 
@@ -124,19 +139,28 @@ def write_slip(lenses, realizations: int, seed: int, store: Store) -> Done:
 
 
 def _write_result(result, folder: Path) -> tuple[Path, ...]:
-    """Write ``slip.json``, the per-lens table, the posterior and its realizations."""
+    """Write ``slip.json``, the per-lens table, the posterior with its realizations, and their figure."""
     from astropy.table import Table
 
-    from lenspipe.io.files import write_json
+    from lenspipe.io.files import write_json, write_text
     from lenspipe.io.tables import write_table
+    from lenspipe.report.figures import draw_slip, draw_svg
 
-    names = ("slip.json", "lenses.ecsv", "posterior.ecsv", "realizations.ecsv")
+    names = ("slip.json", "lenses.ecsv", "posterior.ecsv", "realizations.ecsv", "slip.svg")
     outputs = tuple(folder / name for name in names)
     write_json(outputs[0], result.summary())
     write_table(result.lenses, outputs[1])
     write_table(Table({"gamma": result.gamma_grid, "density": result.posterior}), outputs[2])
     write_table(Table({"gamma": result.realization_gammas}), outputs[3])
+    shown = {
+        **result.summary(),
+        "posterior": (result.gamma_grid, result.posterior),
+        "gamma_realizations": result.realization_gammas,
+    }
+    write_text(outputs[4], draw_svg(draw_slip, shown).decode())
     return outputs
 
 
-STAGE = Stage(name="slip", reads=("catalog", "tiles"), writes=("slip",), plan=plan, work=work)
+STAGE = Stage(
+    name="slip", reads=("catalog", "tiles"), writes=("slip",), plan=plan, work=work, counts="lenses_used"
+)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from functools import lru_cache
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from lenspipe.config import Config
 from lenspipe.core.errors import InputError, ModelMismatch
 from lenspipe.core.survey import Survey, load_survey, same_scale
 from lenspipe.core.types import StampFormat
+from lenspipe.io.cards import read_card
 from lenspipe.io.store import Store
 
 
@@ -23,27 +23,12 @@ def stamp_format(config: Config) -> StampFormat:
     """
     survey = load_survey(config.survey)
     if config.find.detector:
-        card = read_card(config.find.detector)
+        card = read_card(config.find.detector, "detector")
         wanted = StampFormat(tuple(card["bands"]), int(card["stamp_size"]), float(card["pixel_scale"]))
         _check_survey(wanted, survey, config)
         return wanted
     size = config.ingest.size or config.simulate.size or survey.stamp_size
     return StampFormat(config.ingest.bands or survey.model_bands, size, survey.pixel_scale)
-
-
-def read_card(bundle: str | Path) -> dict:
-    """Return ``bundle.json`` of a model bundle.
-
-    Raises
-    ------
-    InputError
-        If the folder is not a bundle.
-    """
-    path = Path(bundle) / "bundle.json"
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise InputError(f"{bundle} is not a model bundle: cannot read {path} ({error})") from None
 
 
 def _check_survey(wanted: StampFormat, survey: Survey, config: Config) -> None:
@@ -87,16 +72,38 @@ def existing(path: str, setting: str) -> str:
 
 def detector_folder(config: Config, store: Store) -> Path | None:
     """Return the detector that a run uses: the one given, else its own; None if it has neither."""
-    return _model_folder(config.find.detector, config.train.detector.folds, store.folder("detector"))
+    return _model_folder("detector", config.find.detector, config.train.detector.folds, store)
 
 
 def regressor_folder(config: Config, store: Store) -> Path | None:
     """Return the regressor that a run uses: the one given, else its own; None if it has neither."""
-    return _model_folder(config.model.regressor, config.train.regressor.folds, store.folder("regressor"))
+    return _model_folder("regressor", config.model.regressor, config.train.regressor.folds, store)
 
 
-def _model_folder(given: str, folds: int, own: Path) -> Path | None:
+def _model_folder(task: str, given: str, folds: int, store: Store) -> Path | None:
     if given:
-        read_card(given)  # a mistyped folder is told before anything runs
+        read_card(given, task)  # a mistyped folder is told before anything runs
         return Path(given)
+    own = store.folder(task)
     return own if folds or (own / "bundle.json").exists() else None
+
+
+def check_regressor(config: Config) -> None:
+    """Refuse a regressor that was made for other stamps than the run's; `ModelMismatch`."""
+    if not config.model.regressor:
+        return
+    card, form = read_card(config.model.regressor, "regressor"), stamp_format(config)
+    made_for = StampFormat(tuple(card["bands"]), int(card["stamp_size"]), float(card["pixel_scale"]))
+    if (
+        made_for.bands != form.bands
+        or made_for.size != form.size
+        or not same_scale(made_for.pixel_scale, form.pixel_scale)
+    ):
+        raise ModelMismatch(
+            f"the regressor {config.model.regressor} was made for {_describe(made_for)}, but the run works on "
+            f"{_describe(form)}; use a detector and a regressor made for the same stamps"
+        )
+
+
+def _describe(form: StampFormat) -> str:
+    return f"{form.size} px of {form.pixel_scale:g} arcsec in {''.join(form.bands)}"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from lenspipe.config import Config, TrainSection, settings_of
-from lenspipe.core.errors import ConfigError
-from lenspipe.core.survey import load_survey
+from lenspipe.core.errors import ConfigError, InputError
+from lenspipe.core.survey import load_survey, survey_names
 from lenspipe.core.types import Done, Stage, Unit
 from lenspipe.io.store import Store
 
@@ -70,11 +70,24 @@ def make_job(config: Config, store: Store, task: str, fold: int) -> dict:
     }
 
 
-def survey_of(data: str | Path) -> str:
-    """Return the survey that a simulated set was made for."""
+def survey_of(data: str | Path, given: str = "") -> str:
+    """Return the survey that a simulated set was made for: a packaged one's name, or the file given.
+
+    Raises
+    ------
+    InputError
+        If it was made for a survey that is neither packaged nor given.
+    """
     from lenspipe.io.shards import list_shards, read_shard
 
-    return read_shard(list_shards(data)[0], slice(0)).survey
+    name = read_shard(list_shards(data)[0], slice(0)).survey
+    if given and load_survey(given).name != name:
+        raise InputError(f"{data} was made for the survey {name!r}, not for {given}")
+    if not given and name not in survey_names():
+        raise InputError(
+            f"{data} was made for the survey {name!r}, which is not packaged: give its file, --survey FILE"
+        )
+    return given or name
 
 
 def gather(config: Config, store: Store) -> Done:
@@ -93,11 +106,5 @@ def gather(config: Config, store: Store) -> Done:
 
 
 STAGE = Stage(
-    name="train",
-    reads=("simulate",),
-    writes=TASKS,
-    plan=plan,
-    work=work,
-    gather=gather,
-    resources={"GPU": 1},
+    name="train", reads=("simulate",), writes=TASKS, plan=plan, work=work, gather=gather, disposable=False
 )

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
 
 import numpy as np
 from astropy.table import Table, vstack
@@ -18,6 +19,7 @@ from astropy.table import Table, vstack
 from lenspipe.core.errors import InputError, ModelMismatch
 from lenspipe.core.schema import SCHEMA_VERSION
 from lenspipe.core.version import code_version
+from lenspipe.io.cards import read_card
 from lenspipe.io.files import digest, replacing, write_json
 from lenspipe.io.tables import read_table, write_table
 from lenspipe.training.calibrate import fit_sigma_scales, fit_temperature
@@ -66,7 +68,7 @@ class Bundle:
         if not self._loaded:
             from lenspipe.training.load import load_network  # Keras takes seconds to import
 
-            self._loaded.extend(load_network(path, path.stem) for path in self.weights)
+            self._loaded.extend([load_network(path, path.stem) for path in self.weights])
         return self._loaded
 
     def check(self, bands: Sequence[str], pixel_scale: float, size: int) -> None:
@@ -114,18 +116,15 @@ def load_bundle(path: str | Path) -> Bundle:
         with; the message names the file.
     """
     path = Path(path)
-    try:
-        card = json.loads((path / "bundle.json").read_text())
-    except FileNotFoundError:
-        raise InputError(
-            f"no bundle.json in {path}: not a model bundle, or its training has not ended"
-        ) from None
-    except ValueError as error:
-        raise InputError(f"{path / 'bundle.json'} is not valid JSON: {error}") from None
+    card = read_card(path)
     for name, expected in card["weights"].items():
         if not (path / name).is_file():
             raise InputError(f"the network {path / name} is missing; copy the whole bundle or train it again")
-        if digest(path / name) != expected:
+        try:
+            same = digest(path / name) == expected
+        except (OSError, BadZipFile):
+            same = False
+        if not same:
             raise InputError(f"{path / name} is not the network that {path / 'bundle.json'} was written with")
     return Bundle(
         path=path,

@@ -10,9 +10,6 @@ from sklearn.model_selection import StratifiedGroupKFold
 from lenspipe.core.errors import InputError
 from lenspipe.core.rng import derive_seed
 
-#: With one fold asked for, this part of the data is held out.
-SINGLE_FOLD_PARTS = 5
-
 
 def assign_folds(strata: np.ndarray, groups: np.ndarray, k: int, seed: int) -> np.ndarray:
     """Return the fold in which each sample is held out.
@@ -32,13 +29,12 @@ def assign_folds(strata: np.ndarray, groups: np.ndarray, k: int, seed: int) -> n
     InputError
         If there are fewer groups than folds.
     """
-    parts = SINGLE_FOLD_PARTS if k == 1 else k
     n_groups = len(np.unique(groups))
-    if k < 1 or n_groups < parts:
+    if k < 2 or n_groups < k:
         raise InputError(
-            f"{k} folds need k >= 1 and at least {parts} groups; the data have {n_groups} groups"
+            f"k-fold needs at least 2 folds and as many groups; asked for {k}, the data have {n_groups} groups"
         )
-    splitter = StratifiedGroupKFold(parts, shuffle=True, random_state=derive_seed(seed, "folds"))
+    splitter = StratifiedGroupKFold(k, shuffle=True, random_state=derive_seed(seed, "folds"))
     fold = np.full(len(strata), -1, np.int64)
     with warnings.catch_warnings():
         # a stratum smaller than k cannot be in each fold; which is no reason not to train
@@ -46,7 +42,7 @@ def assign_folds(strata: np.ndarray, groups: np.ndarray, k: int, seed: int) -> n
         for index, (_, held_out) in enumerate(splitter.split(np.zeros(len(strata)), strata, groups)):
             if len(held_out) == 0:
                 raise InputError(
-                    f"fold {index} of {parts} came out empty: too few groups ({n_groups}); use fewer folds"
+                    f"fold {index} of {k} came out empty: too few groups ({n_groups}); use fewer folds"
                 )
             fold[held_out] = index
     return np.where(fold < k, fold, -1)

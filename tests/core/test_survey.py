@@ -39,6 +39,7 @@ def test_a_survey_file_extends_another(tmp_path):
     [
         ("pixel_scale = ", "not valid TOML"),
         ('extends = "des"\npixel_scael = 1', "pixel_scael"),
+        ('extends = "des"\npixel_scale = 0.3', "needs a name of its own"),
         ('extends = "des"\npixel_scale = -1', "pixel_scale"),
         ('extends = "des"\nmodel_bands = ["q"]', "'q'"),
     ],

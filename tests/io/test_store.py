@@ -13,6 +13,7 @@ from lenspipe.io.store import Store, safe_name
 
 def finish(store: Store, unit: Unit, text="result") -> Done:
     path = store.path("find", f"{unit.name}.txt")
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
     done = Done((path,), {"objects": 3}, (Quarantined("a.fits", "edge", unit=unit.name),))
     store.write_done("find", unit.name, store.key("find", unit), done)
@@ -42,6 +43,7 @@ def test_a_marker_holds_while_settings_inputs_and_outputs_do(tmp_path):
 def test_inputs_of_the_run_are_told_by_content(tmp_path):
     store = Store(tmp_path)
     path = store.path("ingest", "a.bin")
+    path.parent.mkdir()
     path.write_text("same")
     unit = Unit("t", inputs=(str(path),))
     key = store.key("find", unit)
@@ -59,13 +61,21 @@ def test_a_torn_marker_counts_as_none(tmp_path):
     assert store.read_done("find", "t", store.key("find", unit)) is None
 
 
-def test_units_no_longer_planned_are_forgotten_with_their_outputs(tmp_path):
+def test_units_no_longer_planned_are_forgotten_with_their_outputs_if_they_are_disposable(tmp_path):
     store = Store(tmp_path)
     kept, gone = (finish(store, Unit(name)) for name in ("kept", "gone"))
-    store.forget("find", {"kept"})
+    store.forget("find", {"kept"}, outputs=True)
     assert kept.outputs[0].exists()
     assert not gone.outputs[0].exists()
     assert [name for name, _ in store.finished("find")] == ["kept"]
+    store.forget("find", set(), outputs=False)
+    assert kept.outputs[0].exists()  # hours of training are not removed because a plan changed
+    assert store.finished("find") == []
+
+
+def test_asking_for_paths_makes_nothing(tmp_path):
+    Store(tmp_path / "run").path("ingest", "a/b.h5")
+    assert not (tmp_path / "run").exists()
 
 
 def _try_lock(root, answer):

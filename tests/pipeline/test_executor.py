@@ -5,7 +5,7 @@ import os
 import pytest
 
 from lenspipe.core.errors import UserError
-from lenspipe.pipeline.executor import Serial, open_executor
+from lenspipe.pipeline.executor import Dask, Serial, open_executor
 
 
 def square(number: int) -> int:
@@ -52,3 +52,11 @@ def test_a_scheduler_that_does_not_answer_is_the_user_s_mistake():
         open_executor(scheduler="nonsense://x"),
     ):
         pass
+
+
+def test_workers_with_threads_are_refused():
+    from distributed import Client, LocalCluster
+
+    cluster = LocalCluster(n_workers=1, threads_per_worker=2, processes=False, dashboard_address=":0")
+    with cluster, Client(cluster) as client, pytest.raises(UserError, match="--nthreads 1"):
+        Dask(client)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
@@ -64,8 +65,8 @@ def calls(monkeypatch):
         return Done((path,), {"scored": 2})
 
     stages = [
-        Stage("ingest", (), ("ingest",), plan_ingest, work_ingest, gather_ingest),
-        Stage("find", ("ingest",), ("find",), plan_find, work_find),
+        Stage("ingest", (), ("ingest",), plan_ingest, work_ingest, gather_ingest, counts="objects"),
+        Stage("find", ("ingest",), ("find",), plan_find, work_find, counts="scored"),
     ]
     monkeypatch.setattr(runner, "STAGES", {stage.name: stage for stage in stages})
     return log
@@ -136,21 +137,47 @@ def test_a_unit_that_fails_once_is_tried_again(tmp_path, calls):
     assert calls.count("ingest/t2") == 2
 
 
-def test_a_unit_that_fails_for_good_is_named_and_the_rest_completes(tmp_path, calls):
+def test_a_unit_that_fails_for_good_is_named_and_what_needs_it_waits(tmp_path, calls):
     calls.raises["t2"] = [ValueError("odd"), ValueError("odd")]
     assert go(tmp_path) == 3
     found = record(tmp_path)
     assert found["status"] == "partial"
     assert found["failed_units"] == [{"stage": "ingest", "unit": "t2", "error": "ValueError: odd"}]
-    assert (tmp_path / "find/out.txt").read_text().startswith("t1 0\nt3 0")
+    assert (tmp_path / "ingest/t3").exists()  # the rest was done
+    assert "ingest/gather" not in calls  # but half of a whole is none
+    assert not (tmp_path / "find/out.txt").exists()
     rows = Table.read(tmp_path / "quarantine.ecsv")
     assert list(rows["reason"]) == ["unit_failed"]
-    assert "ingest/t2 failed: ValueError: odd" in (tmp_path / "screen.txt").read_text()
+    screen = (tmp_path / "screen.txt").read_text()
+    assert "ingest/t2 failed: ValueError: odd" in screen
+    assert "find      not run: it needs what failed before (ingest)" in screen
     assert "Traceback" in (tmp_path / "log.jsonl").read_text()
-    assert "Traceback" not in (tmp_path / "screen.txt").read_text()
+    assert "Traceback" not in screen
     calls.clear()
     assert go(tmp_path) == 0  # what was finished is kept, what failed is done
     assert calls == ["ingest/t2", "ingest/gather", "find/find"]
+
+
+def test_without_a_whole_to_make_the_rest_goes_on(tmp_path, calls, monkeypatch):
+    alone = {name: dataclasses.replace(stage, gather=None) for name, stage in runner.STAGES.items()}
+    alone["find"] = dataclasses.replace(alone["find"], plan=lambda *_: [])
+    monkeypatch.setattr(runner, "STAGES", alone)
+    calls.raises["t2"] = [ValueError("odd"), ValueError("odd")]
+    assert go(tmp_path) == 3
+    assert "not run" not in (tmp_path / "screen.txt").read_text()
+
+
+def test_a_unit_done_again_leaves_nothing_of_before(tmp_path, calls):
+    go(tmp_path)
+    calls.raises["t2"] = [ValueError("odd"), ValueError("odd")]
+    assert go(tmp_path, "ingest.size=48") == 3
+    assert not (tmp_path / "ingest/t2").exists()
+
+
+def test_objects_in_and_out_are_counted(tmp_path, calls):
+    go(tmp_path)
+    counts = [(stage["objects_in"], stage["objects_out"]) for stage in record(tmp_path)["stages"]]
+    assert counts == [(None, 6), (6, 2)]
 
 
 def test_quarantined_inputs_are_in_the_table_and_do_not_fail_the_run(tmp_path, calls):
@@ -202,5 +229,6 @@ def test_plan_counts_what_is_missing_and_writes_nothing(tmp_path, calls):
     before = runner.plan(config, store)
     assert [(f.stage, f.units, f.done) for f in before] == [("ingest", 2, 0), ("find", 1, 0)]
     assert calls == []
+    assert not (tmp_path / "run").exists()
     go(tmp_path / "run", images=("t1", "t2"))
     assert [(f.units, f.done) for f in runner.plan(config, store)] == [(2, 2), (1, 1)]

@@ -232,3 +232,82 @@ def test_rejections_carry_the_file_at_fault(tmp_path):
     with pytest.raises(Rejected) as fault:
         ingest.ingest_images(image_set, DES, ingest.stamp_format(config), config)
     assert fault.value.path.endswith("T1_r.fits")
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_lsst_masks_mark_detections_that_are_not_bad(tmp_path, named):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    mask = np.zeros((SIZE, SIZE), np.int32)
+    for x, y, _ in SOURCES:
+        mask[int(y) - 5 : int(y) + 6, int(x) - 5 : int(x) + 6] |= 32  # DETECTED
+    mask[0:3] |= 16  # EDGE
+    planes = (
+        {
+            "MP_BAD": 0,
+            "MP_SAT": 1,
+            "MP_CR": 3,
+            "MP_EDGE": 4,
+            "HIERARCH MP_DETECTED": 5,
+            "HIERARCH MP_NO_DATA": 8,
+        }
+        if named
+        else {}
+    )
+    for band in "gri":
+        hdus = [
+            fits.PrimaryHDU(),
+            fits.ImageHDU(make_pixels(ord(band)), make_header(band, make_wcs(0.2)), name="IMAGE"),
+            fits.ImageHDU(mask, fits.Header(planes), name="MASK"),
+            fits.ImageHDU(np.full(mask.shape, 25.0, np.float32), name="VARIANCE"),
+        ]
+        fits.HDUList(hdus).writeto(folder / f"8523_{band}.fits")
+    _, store = run(tmp_path, [folder], "survey=lsst")
+    table = read_table(ingest.objects_path(store, "8523"))
+    assert len(table) == 3
+    assert not any(flags & Flag.MASKED for flags in table["flags"])
+
+
+def test_bad_pixels_are_filled_also_where_the_stamp_leaves_the_image(tmp_path):
+    r = make_pixels(ord("r"), sources=[(22.0, 200.0, 9000.0)])
+    r[:, 30] = np.nan
+    flat = {band: make_pixels(ord(band), sources=[(22.0, 200.0, 9000.0)]) + 100 for band in "gi"}
+    _, store = run(tmp_path, [write_tile(tmp_path / "in", r=r + 100, **flat)], "ingest.min_snr=20")
+    table, shard = read_table(ingest.objects_path(store, "T1")), read_shard(ingest.shard_path(store, "T1"))
+    row = int(np.argmin(np.abs(table["x"] - 22)))
+    assert Flag.PADDED | Flag.MASKED in Flag(int(table["flags"][row]))
+    column = shard.image[row, :, :, 1]
+    dead = 30 - int(np.floor(table["x"][row] - 23.5 + 0.5))
+    assert np.abs(column[:8, dead] - column[:8, dead + 2]).mean() < 30
+    assert (column[:, 0] == 0).all()
+
+
+def test_sentinels_are_bad_pixels_and_no_magnitudes(tmp_path):
+    g = make_pixels(ord("g"))
+    g[120, 104] = 3e38
+    _, store = run(tmp_path, [write_tile(tmp_path / "in", g=g)])
+    table = read_table(ingest.objects_path(store, "T1"))
+    assert np.nanmin(table["mag_g"]) > 15
+
+
+def test_what_an_extension_leaves_to_the_primary_header_is_read_there(tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for band in "gri":
+        primary = fits.PrimaryHDU(header=fits.Header({"FILTER": f"{band} DECam", "MAGZERO": 28.9}))
+        image = fits.ImageHDU(make_pixels(ord(band)) * 0.1, make_wcs().to_header(), name="SCI")
+        fits.HDUList([primary, image]).writeto(folder / f"T1_{band}.fits")
+    _, store = run(tmp_path, [folder])
+    table = read_table(ingest.objects_path(store, "T1"))
+    assert not any(flags & Flag.ZERO_POINT_ASSUMED for flags in table["flags"])
+    assert np.min(table["mag_i"]) == pytest.approx(31.4 - 2.5 * np.log10(9000), abs=0.06)
+
+
+def test_targets_without_a_place_are_named_and_the_others_cut(tmp_path):
+    ra, dec = make_wcs().all_pix2world([100.0, 300.0], [120.0, 90.0], 0)
+    Table({"id": ["a", "lost"], "ra": [ra[0], np.nan], "dec": dec}).write(tmp_path / "targets.csv")
+    results, store = run(
+        tmp_path, [write_tile(tmp_path / "in")], f"ingest.targets={tmp_path / 'targets.csv'}"
+    )
+    assert list(read_table(ingest.objects_path(store, "T1"))["object_id"]) == ["a"]
+    assert [(row.reason, row.object) for row in results["T1"].quarantined] == [("bad_target", "lost")]

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from astropy.table import Table
+
+from lenspipe.config import SlipSection
+from lenspipe.core.errors import InputError
+from lenspipe.lensing.cosmology import sis_sigma_v
+from lenspipe.stages.slip import match_spectra, slip_of_table
+
+
+def candidates(ra, theta_e):
+    n = len(ra)
+    columns = {"name": [f"c{i}" for i in range(n)], "ra": ra, "dec": np.zeros(n), "theta_e": theta_e}
+    return Table({**columns, "theta_e_err_lo": np.full(n, 0.1), "theta_e_err_hi": np.full(n, 0.3)})
+
+
+def spectra(ra):
+    n = len(ra)
+    return Table(
+        {"ra": ra, "dec": np.zeros(n), "z_lens": np.full(n, 0.4), "z_src": np.full(n, 1.5),
+         "sigma_v": 200.0 + np.arange(n), "sigma_v_err": np.full(n, 10.0)}
+    )  # fmt: skip
+
+
+def test_one_spectrum_is_one_lens():
+    arcsec = 1 / 3600
+    pieces = candidates([10.0, 10.0 + 0.9 * arcsec, 20.0, 30.0], [1.0, 1.1, 1.2, np.nan])
+    found = match_spectra(pieces, spectra([10.0 + 0.1 * arcsec, 20.0, 30.0, np.nan, 50.0]), 2.0)
+    assert list(found["name"]) == ["c0", "c2"]
+    assert list(found["sigma_v"]) == [200.0, 201.0]
+    assert np.allclose(found["theta_e_err"], 0.2)
+    two_on_one = match_spectra(candidates([10.0], [1.0]), spectra([10.0 + arcsec, 10.0]), 2.0)
+    assert list(two_on_one["sigma_v"]) == [201.0]
+
+
+def test_nothing_to_match_gives_no_lens():
+    assert len(match_spectra(candidates([], []), spectra([1.0]), 2.0)) == 0
+    assert len(match_spectra(candidates([10.0], [1.0]), spectra([11.0]), 2.0)) == 0
+    with pytest.raises(InputError, match="sigma_v_err"):
+        match_spectra(candidates([10.0], [1.0]), Table({"ra": [1.0], "dec": [1.0]}), 2.0)
+
+
+@pytest.mark.parametrize(("column", "flag", "circular"), [("note", False, False), ("sigma_v_aleatoric", False, True),
+                                                          ("note", True, True)])  # fmt: skip
+def test_sigma_v_from_our_own_network_is_marked_circular(tmp_path, column, flag, circular):
+    n = 12
+    z_lens, z_src, theta_e = np.full(n, 0.4), np.full(n, 1.5), np.linspace(0.8, 1.6, n)
+    sigma_v = sis_sigma_v(theta_e, z_lens, z_src)
+    table = Table({"z_lens": z_lens, "z_src": z_src, "theta_e": theta_e, "sigma_v": sigma_v,
+                   "sigma_v_err": 0.05 * sigma_v, column: np.ones(n)})  # fmt: skip
+    table.write(tmp_path / "lenses.ecsv", format="ascii.ecsv")
+    slip_of_table(tmp_path / "lenses.ecsv", SlipSection(), 1, tmp_path / "out", flag)
+    assert json.loads((tmp_path / "out/slip.json").read_text())["circular"] is circular
+    assert (tmp_path / "out/slip.svg").read_text().lstrip().startswith("<?xml")
