@@ -114,6 +114,7 @@ def open_executor(workers: int = 1, scheduler: str = "") -> Iterator[Executor]:
             ) as cluster,
             Client(cluster) as client,
         ):
+            client.wait_for_workers(workers, timeout=120)
             yield Dask(client)
     else:
         yield Serial()

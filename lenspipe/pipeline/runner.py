@@ -117,16 +117,16 @@ def run(
         record = open_record(config, store)
         write_text(store.root / "config.toml", to_toml(config))
         journal.write("run_started", run_id=record["run_id"], code=code_version())
-        journal.say(
-            f"{store.root}: {executor.workers} worker(s) on {available_cores()} core(s); threads of a network: "
-            f"{config.run.threads} at prediction (run.threads), {config.train.detector.threads} in training "
-            "(train.*.threads)"
-        )
         signal.signal(signal.SIGTERM, _interrupt)
         status, failures = "failed", []
         try:
             for stage in chosen:  # a mistake in the last stage's settings is told before the first has run
                 stage.plan(config, store)
+            journal.say(
+                f"{store.root}: {executor.workers} worker(s) on {available_cores()} core(s); threads of a network: "
+                f"{config.run.threads} at prediction (run.threads), {config.train.detector.threads} in training "
+                "(train.*.threads)"
+            )
             broken: set[str] = set()
             for stage in chosen:
                 if broken & set(stage.reads):

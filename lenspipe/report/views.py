@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from astropy.table import Row, Table
 from markupsafe import Markup
 
 from lenspipe.core.schema import FLAGS, flag_names
+from lenspipe.report.data import ReportData
 from lenspipe.report.figures import (
     Picture,
     draw_history,
@@ -22,9 +23,6 @@ from lenspipe.report.figures import (
     picture,
 )
 from lenspipe.report.stamps import colour_stamp
-
-if TYPE_CHECKING:
-    from lenspipe.report.html import ReportData
 
 #: Rows of the quarantine table that the page shows; the file beside it has all.
 MAX_QUARANTINE = 300

@@ -19,7 +19,8 @@ def evaluate_bundle(bundle_path: Path, data: Path, out: Path, mc_samples: int, s
         If the data are not a simulated set, or not one that the model was made for.
     """
     from lenspipe.io.tables import write_table
-    from lenspipe.report.html import ReportData, write_report
+    from lenspipe.report.data import ReportData
+    from lenspipe.report.html import write_report
     from lenspipe.training.bundle import load_bundle
     from lenspipe.training.datasets import load_stamps
 

@@ -66,7 +66,7 @@ def collect(config: Config, store: Store):
     """Return what the page shows, read from the run directory."""
     from lenspipe.io.quarantine import make_quarantine_table
     from lenspipe.io.tables import read_table
-    from lenspipe.report.html import ReportData
+    from lenspipe.report.data import ReportData
     from lenspipe.stages import STAGES
 
     survey = load_survey(config.survey)

@@ -11,8 +11,9 @@ from astropy.table import Table
 from lenspipe.core.schema import Flag, catalog_columns
 from lenspipe.io.tables import empty_catalog, order_columns
 from lenspipe.report import views
+from lenspipe.report.data import ReportData
 from lenspipe.report.figures import Picture
-from lenspipe.report.html import ReportData, render_report, write_report
+from lenspipe.report.html import render_report, write_report
 from lenspipe.report.views import number, probability
 
 RNG = np.random.default_rng(2)

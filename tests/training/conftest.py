@@ -86,7 +86,11 @@ def detector(data, tmp_path_factory) -> Bundle:
 @pytest.fixture(scope="session")
 def regressor(data, tmp_path_factory) -> Bundle:
     folder = tmp_path_factory.mktemp("bundle") / "regressor"
-    run_fold(make_job("regressor", data, folder, folds=1, epochs=1, targets=("theta_e", "z_src")))
+    jobs = [
+        make_job("regressor", data, folder, fold, epochs=1, targets=("theta_e", "z_src")) for fold in (0, 1)
+    ]
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(run_fold, jobs))
     return write_bundle(folder, lens_prior=1e-3)
 
 
