@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 OUT ?= run/quickstart
 WORKERS ?= 2
 
-.PHONY: help quickstart test test-quick lint format clean
+.PHONY: help quickstart test test-quick lint format benchmark clean
 
 help:
 	@sed -n '2,4s/^# *//p' Makefile
@@ -30,6 +30,9 @@ lint: $(VENV)/.lint
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/pyright
+
+benchmark: $(VENV)/.test
+	$(BIN)/python -m benchmarks.render
 
 format: $(VENV)/.lint
 	$(BIN)/ruff check --fix .
