@@ -21,7 +21,16 @@ _FWHM_KEYS = ("PSF_FWHM", "FWHM", "SEEING")
 #: Brighter pixels [nJy] (magnitude -6) are sentinels such as 1e30, not sky.
 MAX_FLUX = 1e15
 #: Zero points of flux units that headers name in BUNIT.
-_UNIT_ZERO_POINTS = {"njy": 31.4, "nanojansky": 31.4, "ujy": 23.9, "jy": 8.9, "nanomaggy": 22.5, "maggy": 0.0}
+_UNIT_ZERO_POINTS = {
+    "njy": 31.4,
+    "nanojansky": 31.4,
+    "ujy": 23.9,
+    "jy": 8.9,
+    "nanomaggy": 22.5,
+    "nanomaggie": 22.5,
+    "maggy": 0.0,
+    "maggie": 0.0,
+}
 
 
 def calibrate_band(raw: RawBand, survey: Survey) -> BandImage:

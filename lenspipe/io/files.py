@@ -34,6 +34,12 @@ def replacing(path: str | Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def sweep_parts(folder: str | Path) -> None:
+    """Remove the temporary files that killed writers left below a folder; no writer may be at work."""
+    for path in Path(folder).rglob(".*.part*"):
+        path.unlink(missing_ok=True)
+
+
 def write_text(path: str | Path, text: str) -> None:
     """Write a text file atomically."""
     with replacing(path) as temporary:
@@ -64,7 +70,7 @@ def digest(path: str | Path) -> str:
     ``metadata.json``, which holds the time of saving: the same weights give the same digest.
     """
     path = Path(path)
-    if path.suffix == ".keras":
+    if path.suffix == ".keras" and zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             members = [(m.filename, m.CRC) for m in archive.infolist() if m.filename != "metadata.json"]
         return hashlib.sha256(repr(sorted(members)).encode()).hexdigest()

@@ -19,7 +19,7 @@ from lenspipe.core.errors import ConfigError, UserError
 from lenspipe.core.threads import available_cores, prepare_process
 from lenspipe.core.types import Done, Stage, Unit
 from lenspipe.core.version import code_version
-from lenspipe.io.files import write_json, write_text
+from lenspipe.io.files import sweep_parts, write_json, write_text
 from lenspipe.io.store import STATE, Store
 from lenspipe.pipeline.executor import Executor
 from lenspipe.pipeline.journal import Journal, chatter_to
@@ -114,6 +114,7 @@ def run(
     chosen = select_stages(config, stages)
     with store.locked():
         _refuse_other_code(store, force)
+        sweep_parts(store.root)
         record = open_record(config, store)
         write_text(store.root / "config.toml", to_toml(config))
         journal.write("run_started", run_id=record["run_id"], code=code_version())

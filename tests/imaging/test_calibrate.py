@@ -27,7 +27,7 @@ def raw(data=NOISE, header=None, **parts) -> RawBand:
         ({"MAGZERO": 27.0}, 27.0),
         ({"MAGZP": 25.5}, 25.5),
         ({"BUNIT": "nJy"}, 31.4),
-        ({"BUNIT": "nanomaggies"}, None),
+        ({"BUNIT": "nanomaggies"}, 22.5),
         ({"BUNIT": "nanomaggy"}, 22.5),
         ({"MAGZERO": "n/a"}, None),
         ({}, None),

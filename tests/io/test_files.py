@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import json
+import zipfile
 
 import numpy as np
 import pytest
 
-from lenspipe.io.files import digest, replacing, write_json, write_text
+from lenspipe.io.files import digest, replacing, sweep_parts, write_json, write_text
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path):
@@ -39,3 +40,20 @@ def test_digest_tells_content(tmp_path):
     write_text(tmp_path / "b", "x")
     write_text(tmp_path / "c", "y")
     assert digest(tmp_path / "a") == digest(tmp_path / "b") != digest(tmp_path / "c")
+
+
+def test_a_network_is_told_by_its_members_and_a_torn_one_by_its_bytes(tmp_path):
+    for name, saved in (("a.keras", "Monday"), ("b.keras", "Tuesday")):
+        with zipfile.ZipFile(tmp_path / name, "w") as archive:
+            archive.writestr("model.weights.h5", b"weights")
+            archive.writestr("metadata.json", saved)
+    assert digest(tmp_path / "a.keras") == digest(tmp_path / "b.keras")
+    (tmp_path / "b.keras").write_bytes((tmp_path / "b.keras").read_bytes()[:40])
+    assert digest(tmp_path / "a.keras") != digest(tmp_path / "b.keras")
+
+
+def test_what_killed_writers_left_is_swept(tmp_path):
+    write_text(tmp_path / "sub/whole.txt", "x")
+    (tmp_path / "sub/.whole.123.part.txt").write_text("ha")
+    sweep_parts(tmp_path)
+    assert [path.name for path in (tmp_path / "sub").iterdir()] == ["whole.txt"]
