@@ -89,7 +89,7 @@ def run(
     workers: Workers = 1,
     scheduler: Scheduler = "",
 ) -> int:
-    """Run a recipe, or some of its stages; what is done already is not done again."""
+    """Run a recipe; what is done is not done again."""
     from lenspipe.config import load_config
     from lenspipe.io.store import Store
 
@@ -104,7 +104,7 @@ def plan(
     set_: Sets = None,
     workers: Workers = 1,
 ) -> int:
-    """Show what `run` would do, and run nothing."""
+    """Show what `run` would do; run nothing."""
     from lenspipe.config import load_config
     from lenspipe.io.store import Store
     from lenspipe.pipeline.forecast import print_plan
@@ -130,7 +130,7 @@ def scan(
     workers: Workers = 1,
     scheduler: Scheduler = "",
 ) -> int:
-    """Search tiles and cutouts for lenses: images in, ranked candidates and a report out."""
+    """Search tiles and cutouts for lenses."""
     from lenspipe.config import config_from, merge_overrides
     from lenspipe.core.errors import UserError
     from lenspipe.io.store import Store
@@ -173,7 +173,7 @@ def simulate(
     workers: Workers = 1,
     scheduler: Scheduler = "",
 ) -> int:
-    """Simulate stamps with their truth (--count), or mock survey tiles with lenses (--tiles)."""
+    """Simulate stamps, or mock survey tiles."""
     from lenspipe.config import config_from, merge_overrides
     from lenspipe.core.errors import UserError
     from lenspipe.io.store import Store
@@ -221,7 +221,7 @@ def train(
     workers: Workers = 1,
     scheduler: Scheduler = "",
 ) -> int:
-    """Train a network with k-fold cross-validation; the result is a model bundle."""
+    """Train a network with k-fold cross-validation."""
     from lenspipe.config import config_from, merge_overrides
     from lenspipe.core.errors import UserError
     from lenspipe.io.cards import read_card
@@ -247,7 +247,7 @@ def evaluate(
     mc_samples: Annotated[int, typer.Option("--mc-samples", min=1, metavar="T", help="dropout passes")] = 50,
     seed: Seed = 1,
 ) -> int:
-    """Measure a bundle on labelled data that it has not seen: metrics.json and figures."""
+    """Measure a model on data it has not seen."""
     from lenspipe.pipeline.journal import quiet_networks
     from lenspipe.stages.evaluate import evaluate_bundle
 
@@ -269,7 +269,7 @@ def predict(
     resample: Annotated[bool, typer.Option("--resample", help="resample to the model's pixel scale")] = False,
     seed: Seed = 1,
 ) -> int:
-    """Write scores and posteriors of bundles for shards of stamps or FITS cutouts."""
+    """Write scores and posteriors of stamps."""
     from lenspipe.pipeline.journal import quiet_networks
     from lenspipe.stages.predict import predict_table
 
@@ -296,7 +296,7 @@ def slip(
     ] = False,
     seed: Seed = 1,
 ) -> int:
-    """Infer the gravitational slip gamma = Phi/Psi from a table of lenses."""
+    """Infer the gravitational slip of a table."""
     from lenspipe.config import config_from
     from lenspipe.stages.slip import slip_of_table
 
@@ -308,7 +308,7 @@ def slip(
 
 @app.command()
 def report(run_dir: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="a run's directory")]) -> int:
-    """Write report/index.html of a run again."""
+    """Write the report of a run again."""
     from lenspipe.stages.report import rewrite_report
 
     print(rewrite_report(run_dir))
@@ -317,7 +317,7 @@ def report(run_dir: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="a ru
 
 @app.command()
 def models() -> int:
-    """List the packaged models with their cards."""
+    """List the packaged models."""
     print(
         "No models are packaged with this release.\n"
         "Train your own: lenspipe run pipelines/quickstart.toml (for show), or lenspipe train --help."
@@ -327,7 +327,7 @@ def models() -> int:
 
 @app.command()
 def surveys() -> int:
-    """List the surveys that lenspipe knows."""
+    """List the packaged surveys."""
     from lenspipe.core.survey import load_survey, survey_names
 
     for name in survey_names():
@@ -340,7 +340,7 @@ def surveys() -> int:
 
 @app.command()
 def doctor() -> int:
-    """Show versions, devices, threads, memory and scratch space, and what to mend."""
+    """Examine this machine; say what to mend."""
     from lenspipe.pipeline.doctor import examine
 
     findings = examine()
@@ -359,7 +359,7 @@ def show_config(
     ] = None,
     set_: Sets = None,
 ) -> int:
-    """Print the configuration as TOML: the defaults, or a recipe with all its keys."""
+    """Print every setting with its meaning."""
     from lenspipe.config import load_config, to_toml
     from lenspipe.core.errors import UserError
 
@@ -387,10 +387,11 @@ def _root(
 def _run(config, store, stages, force: bool, workers: int, scheduler: str) -> int:
     from lenspipe.config import with_absolute_paths
     from lenspipe.pipeline.executor import open_executor
-    from lenspipe.pipeline.runner import conclude, open_journal
+    from lenspipe.pipeline.runner import check_plan, conclude, open_journal
     from lenspipe.pipeline.runner import run as run_stages
 
     config = with_absolute_paths(config)
+    check_plan(config, store, stages)
     journal = open_journal(store)
     with open_executor(workers, scheduler) as executor:
         status = run_stages(config, store, executor, journal, stages, force)

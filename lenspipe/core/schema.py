@@ -168,8 +168,8 @@ def document_columns() -> str:
     lines = [
         "# Catalogs",
         "",
-        "Published lens tables that lenspipe uses live here, each with its source (none so far), and this",
-        "page says what is in the tables that lenspipe writes. It is made from `lenspipe/core/schema.py`:",
+        "This folder is for published lens tables with their sources; none is used so far. This page says what",
+        "is in the tables that lenspipe writes. It is made from `lenspipe/core/schema.py`:",
         "`python -m lenspipe.core.schema > catalogs/README.md`.",
         "",
         "`candidates.fits`, `.ecsv`, `.vot` and `.parquet` hold the same rows and columns, ranked;",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import platform
 import shutil
@@ -44,7 +45,28 @@ def examine() -> list[Finding]:
     ]
 
 
+#: What the stages import, also through the options of other packages.
+_NEEDED = (
+    *(
+        "numpy",
+        "scipy",
+        "astropy",
+        "photutils",
+        "skimage",
+        "reproject",
+        "keras",
+        "h5py",
+        "pyarrow",
+        "distributed",
+    ),
+    *("sklearn", "matplotlib", "jinja2"),
+)
+
+
 def _packages() -> Finding:
+    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        return Finding("packages", False, f"cannot import {', '.join(missing)}: install lenspipe again")
     return Finding(
         "packages", True, ", ".join(f"{name} {version}" for name, version in package_versions().items())
     )

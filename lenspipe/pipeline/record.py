@@ -38,7 +38,8 @@ def count_objects(
     stage: Stage, entry: dict[str, Any], others: list[dict[str, Any]], stages: Mapping[str, Stage]
 ) -> dict[str, Any]:
     """Return how many objects went into a stage and came out, as far as it counts them."""
-    out_of = {dataset: e.get("objects_out") for e in others for dataset in stages[e["name"]].writes}
+    # a stage counts what is in its first dataset: stamps, not the mock tiles beside them
+    out_of = {stages[e["name"]].writes[0]: e.get("objects_out") for e in others}
     into = [out_of[dataset] for dataset in stage.reads if out_of.get(dataset) is not None]
     return {"objects_in": into[0] if into else None, "objects_out": entry["counts"].get(stage.counts)}
 
@@ -58,7 +59,7 @@ def close_record(
         ended=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         failed_units=failures,
         quarantined=len(quarantined),
-        quarantined_files=len({row.path for row in quarantined if row.path}),
+        quarantined_files=len({row.path for row in quarantined if row.path and not row.object}),
     )
     write_json(store.root / "run.json", record)
 

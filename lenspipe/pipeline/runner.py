@@ -85,6 +85,18 @@ def select_stages(config: Config, names: Iterable[str] = ()) -> list[Stage]:
     return [stage for stage in STAGES.values() if not wanted or stage.name in wanted]
 
 
+def check_plan(config: Config, store: Store, stages: Iterable[str] = ()) -> None:
+    """Plan all stages, so that a mistake in the last one's settings is told before anything is made.
+
+    Raises
+    ------
+    UserError
+        The first mistake.
+    """
+    for stage in select_stages(config, stages):
+        stage.plan(config, store)
+
+
 def run(
     config: Config,
     store: Store,
@@ -121,8 +133,6 @@ def run(
         signal.signal(signal.SIGTERM, _interrupt)
         status, failures = "failed", []
         try:
-            for stage in chosen:  # a mistake in the last stage's settings is told before the first has run
-                stage.plan(config, store)
             journal.say(
                 f"{store.root}: {executor.workers} worker(s) on {available_cores()} core(s); threads of a network: "
                 f"{config.run.threads} at prediction (run.threads), {config.train.detector.threads} in training "
@@ -140,10 +150,12 @@ def run(
                 if entry:
                     others = [e for e in record["stages"] if e["name"] != stage.name]
                     entry |= count_objects(stage, entry, others, STAGES)
-                    record["stages"] = [*others, entry]
+                    record["stages"] = sorted([*others, entry], key=lambda e: list(STAGES).index(e["name"]))
                     failures += failed
+                    record["failed_units"] = failures
                     write_json(store.root / "run.json", record)
-                if failed and stage.gather is not None:  # half a training set or ensemble is none
+                # half a training set or ensemble is none, and of nothing comes nothing
+                if failed and entry and (stage.gather is not None or not entry["done"]):
                     broken |= set(stage.writes)
             status = "partial" if failures else "done"
         except KeyboardInterrupt:
@@ -304,6 +316,8 @@ def conclude(config: Config, store: Store, journal: Journal) -> None:
     from lenspipe.stages.report import notices, report_path
 
     record = read_record(store.root)
+    if record.get("failed_units"):
+        journal.say(f"INCOMPLETE: {len(record['failed_units'])} units failed; exit status {PARTIAL}")
     if record.get("quarantined"):
         journal.say(
             f"{record['quarantined']} inputs left out, with reasons in {store.root / 'quarantine.ecsv'}"

@@ -30,6 +30,8 @@ class ReportData:
         Bands of `stamps`; those shown as red, green, blue.
     pixel_scale : float or None
         arcsec; with it stamps get a scale bar and their Einstein ring.
+    prior : float or None
+        Fraction of the survey's objects that are lenses, at which p_lens is calibrated.
     stretch, softening : float
         Of the colour stamps: linear up to `stretch` sigma of the noise, Lupton's Q.
     detector : mapping or None
@@ -61,6 +63,7 @@ class ReportData:
     bands: Sequence[str] = ()
     rgb: Sequence[str] = ()
     pixel_scale: float | None = None
+    prior: float | None = None
     stretch: float = 12.0
     softening: float = 8.0
     detector: Mapping[str, Any] | None = None

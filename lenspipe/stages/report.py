@@ -10,7 +10,7 @@ import numpy as np
 from lenspipe.config import Config, load_config, settings_of
 from lenspipe.core.errors import InputError
 from lenspipe.core.survey import load_survey
-from lenspipe.core.types import Done, Stage, Unit
+from lenspipe.core.types import Done, Quarantined, Stage, Unit
 from lenspipe.io.cards import read_card
 from lenspipe.io.store import Store
 from lenspipe.stages import catalog, ingest
@@ -71,15 +71,20 @@ def collect(config: Config, store: Store):
 
     survey = load_survey(config.survey)
     record = read_record(store)
+    here = store.root.is_relative_to(Path.cwd())
+    folder = store.root.relative_to(Path.cwd()) if here else store.root
     content: dict[str, Any] = {}
     if catalog.candidates_path(store).exists():
         shown = read_table(catalog.candidates_path(store))[: config.report.candidates]
         content = {"candidates": shown, **read_stamps(shown, config, store)}
     rows = [row for name in STAGES for _, done in store.finished(name) for row in done.quarantined]
+    failed = [(f"{unit['stage']}/{unit['unit']}", unit["error"]) for unit in record.get("failed_units", [])]
+    rows += [Quarantined("", "unit_failed", error, unit=name) for name, error in failed]
+    incomplete = [f"INCOMPLETE: {name} failed: {error}" for name, error in failed[:5]]
     return ReportData(
         title=store.root.name,
         subtitle=config.report.note or f"Strong-lens search in {survey.description or survey.name}",
-        notices=notices(config, store),
+        notices=[*incomplete, *notices(config, store)],
         rgb=survey.rgb,
         stretch=config.report.stretch,
         softening=config.report.softening,
@@ -90,7 +95,8 @@ def collect(config: Config, store: Store):
         funnel=[_funnel_row(entry) for entry in record.get("stages", [])],
         quarantine=make_quarantine_table(rows) if rows else None,
         facts=_facts(record),
-        repeat=(f"lenspipe run {store.root.name}/config.toml --out {store.root.name}",),
+        repeat=(f"lenspipe run {folder}/config.toml --out {folder}",),
+        prior=survey.lens_prior,
         **content,
     )
 
