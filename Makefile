@@ -44,7 +44,7 @@ clean:
 # one stamp per extra; each install adds to the same environment
 $(VENV)/.cpu: EXTRAS = cpu
 $(VENV)/.test: EXTRAS = cpu,test
-$(VENV)/.lint: EXTRAS = cpu,lint
+$(VENV)/.lint: EXTRAS = cpu,test,lint
 $(VENV)/.cpu $(VENV)/.test $(VENV)/.lint: pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[$(EXTRAS)]"
 	@touch $@
