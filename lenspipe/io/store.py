@@ -54,6 +54,13 @@ class Store:
         """Return the path of a file of a dataset."""
         return self.folder(dataset) / name
 
+    def read_record(self) -> dict[str, Any]:
+        """Return ``run.json``; empty if there is none, or none that is whole."""
+        try:
+            return json.loads((self.root / "run.json").read_text())
+        except (OSError, ValueError):
+            return {}
+
     # -- done-markers ------------------------------------------------------------------------
 
     def marker(self, stage: str, unit: str) -> Path:

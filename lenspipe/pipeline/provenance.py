@@ -1,8 +1,7 @@
-"""Where a result came from: versions, machine, commit, and the record of an earlier run."""
+"""Where a result came from: versions, machine, commit."""
 
 from __future__ import annotations
 
-import json
 import platform
 import subprocess
 from importlib import metadata
@@ -49,11 +48,3 @@ def _read_commit() -> str:
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return answer.stdout.strip()
-
-
-def read_record(root: Path) -> dict[str, Any]:
-    """Return ``run.json`` of a run directory; empty if there is none."""
-    try:
-        return json.loads((Path(root) / "run.json").read_text())
-    except (OSError, ValueError):
-        return {}

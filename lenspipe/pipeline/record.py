@@ -12,13 +12,13 @@ from lenspipe.core.version import code_version
 from lenspipe.io.files import write_json
 from lenspipe.io.quarantine import write_quarantine
 from lenspipe.io.store import Store
-from lenspipe.pipeline.provenance import describe_environment, read_record
+from lenspipe.pipeline.provenance import describe_environment
 from lenspipe.stages.catalog import run_id
 
 
 def open_record(config: Config, store: Store) -> dict[str, Any]:
     """Write the record of a run that begins, and return it."""
-    old = read_record(store.root)
+    old = store.read_record()
     record = {
         "status": "running",
         "run_id": run_id(config),

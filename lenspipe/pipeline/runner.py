@@ -23,7 +23,6 @@ from lenspipe.io.files import sweep_parts, write_json, write_text
 from lenspipe.io.store import STATE, Store
 from lenspipe.pipeline.executor import Executor
 from lenspipe.pipeline.journal import Journal, chatter_to
-from lenspipe.pipeline.provenance import read_record
 from lenspipe.pipeline.record import close_record, count_objects, open_record
 from lenspipe.stages import STAGES
 
@@ -178,7 +177,7 @@ def _interrupt(*_) -> None:
 
 
 def _refuse_other_code(store: Store, force: bool) -> None:
-    made_by = read_record(store.root).get("code")
+    made_by = store.read_record().get("code")
     if made_by and made_by != code_version() and not force:
         raise UserError(
             f"{store.root} was made by lenspipe {made_by}, this is {code_version()}; "
@@ -315,7 +314,7 @@ def conclude(config: Config, store: Store, journal: Journal) -> None:
     """Say at the end of a run where its results are, and what to know before believing them."""
     from lenspipe.stages.report import notices, report_path
 
-    record = read_record(store.root)
+    record = store.read_record()
     if record.get("failed_units"):
         journal.say(f"INCOMPLETE: {len(record['failed_units'])} units failed; exit status {PARTIAL}")
     if record.get("quarantined"):

@@ -70,7 +70,7 @@ def collect(config: Config, store: Store):
     from lenspipe.stages import STAGES
 
     survey = load_survey(config.survey)
-    record = read_record(store)
+    record = store.read_record()
     here = store.root.is_relative_to(Path.cwd())
     folder = store.root.relative_to(Path.cwd()) if here else store.root
     content: dict[str, Any] = {}
@@ -99,16 +99,6 @@ def collect(config: Config, store: Store):
         prior=survey.lens_prior,
         **content,
     )
-
-
-def read_record(store: Store) -> dict[str, Any]:
-    """Return ``run.json``; empty before the first stage has ended."""
-    import json
-
-    try:
-        return json.loads((store.root / "run.json").read_text())
-    except (OSError, ValueError):
-        return {}
 
 
 def notices(config: Config, store: Store) -> list[str]:

@@ -73,6 +73,15 @@ def test_units_no_longer_planned_are_forgotten_with_their_outputs_if_they_are_di
     assert store.finished("find") == []
 
 
+def test_a_torn_record_counts_as_none(tmp_path):
+    store = Store(tmp_path)
+    assert store.read_record() == {}
+    (tmp_path / "run.json").write_text('{"status": "do')
+    assert store.read_record() == {}
+    (tmp_path / "run.json").write_text('{"status": "done"}')
+    assert store.read_record() == {"status": "done"}
+
+
 def test_asking_for_paths_makes_nothing(tmp_path):
     Store(tmp_path / "run").path("ingest", "a/b.h5")
     assert not (tmp_path / "run").exists()
