@@ -1,4 +1,4 @@
-"""Light profiles: the Sersic law, normalised to its total flux, with optional spiral arms."""
+"""Light profiles: the Sersic law, normalised to its total flux."""
 
 from __future__ import annotations
 
@@ -36,24 +36,9 @@ def sersic_constants(n: np.ndarray | float) -> tuple[np.ndarray, np.ndarray]:
 
 
 def sersic(
-    x: Any,
-    y: Any,
-    flux: Any,
-    r_eff: Any,
-    n: Any,
-    b_n: Any,
-    norm: Any,
-    q: Any,
-    phi: Any,
-    x0: Any,
-    y0: Any,
-    arms: Any = None,
-    pitch: Any = None,
+    x: Any, y: Any, flux: Any, r_eff: Any, n: Any, b_n: Any, norm: Any, q: Any, phi: Any, x0: Any, y0: Any
 ) -> Any:
     """Return the surface brightness [flux / arcsec^2] of an elliptical Sersic profile.
-
-    With spiral arms the profile is multiplied by 1 + arms cos 2(angle - ln(r/r_eff) / tan(pitch)), a
-    two-armed logarithmic spiral in the coordinates of the disc seen face-on. The total flux stays the same.
 
     Parameters
     ----------
@@ -69,28 +54,36 @@ def sersic(
         Axis ratio and position angle of the major axis [deg, counter-clockwise from +y].
     x0, y0 : tensor
         Centre [arcsec].
-    arms : tensor, optional
-        Relative amplitude of the arms, 0 to 1.
-    pitch : tensor, optional
-        Their pitch angle [deg]; needed with `arms`. Negative ones wind the other way.
     """
     x, y, flux, r_eff, n, b_n, norm, q, phi, x0, y0 = as_tensors(
         x, y, flux, r_eff, n, b_n, norm, q, phi, x0, y0
     )
-    u, v = to_major_axis(x - x0, y - y0, phi)
-    stretch = ops.sqrt(q) / r_eff
-    shrink = 1.0 / (ops.sqrt(q) * r_eff)
-    u, v = u * stretch, v * shrink
-    log_r2 = ops.log(ops.maximum(u * u + v * v, _CENTRE))
-    # exp(log) instead of a power: ten times faster in TensorFlow
-    light = flux * norm / (r_eff * r_eff) * ops.exp(-b_n * ops.exp((0.5 / n) * log_r2))
-    if arms is None:
-        return light
-    return light * _spiral(u, v, log_r2, *as_tensors(x, arms, pitch)[1:])
+    return flux * sersic_brightness(x, y, "sersic", x0, y0, r_eff, n, b_n, norm, q, phi)
 
 
-def _spiral(u: Any, v: Any, log_r2: Any, arms: Any, pitch: Any) -> Any:
-    """Return 1 + arms cos 2(angle - winding), through the double angle of (u, v): no arctangent."""
-    twice_winding = log_r2 / ops.tan(pitch * RADIANS)
-    cosine = (u * u - v * v) * ops.cos(twice_winding) + 2.0 * u * v * ops.sin(twice_winding)
-    return 1.0 + arms * cosine * ops.exp(-log_r2)
+def sersic_brightness(
+    bx: Any, by: Any, profile: str, x: Any, y: Any, r_eff: Any, n: Any, b_n: Any, norm: Any, q: Any, phi: Any
+) -> Any:
+    """Return what `sersic` does for total flux 1, at (bx, by), by the cheapest formula for its form.
+
+    Parameters
+    ----------
+    bx, by : tensor
+        Position [arcsec].
+    profile : {"gaussian", "exponential", "sersic"}
+        n = 0.5, n = 1, or any n.
+    x, y : tensor
+        Centre [arcsec].
+    r_eff, n, b_n, norm, q, phi : tensor
+        As in `sersic`, tensors of one dtype.
+    """
+    # one scale after the other: the square of a tiny radius is no float32
+    u, v = to_major_axis((bx - x) / r_eff, (by - y) / r_eff, phi)
+    r2 = q * u * u + v * v / q
+    if profile == "gaussian":
+        shape = r2
+    elif profile == "exponential":
+        shape = ops.sqrt(ops.maximum(r2, _CENTRE))
+    else:  # exp(log) instead of a power: ten times faster in TensorFlow
+        shape = ops.exp((0.5 / n) * ops.log(ops.maximum(r2, _CENTRE)))
+    return norm / (r_eff * r_eff) * ops.exp(-b_n * shape)

@@ -1,64 +1,42 @@
-"""PSF and convolution against GalSim and scipy, noise against its own statistics."""
+"""The noise model: its size against Poisson counts of electrons, and the two ways to ask for it."""
 
 from __future__ import annotations
 
 import keras
 import numpy as np
 import pytest
-from scipy.signal import fftconvolve
 
+from lenspipe.core.survey import load_survey
 from lenspipe.imaging import observe
-from tests.oracles.lenstronomy_scene import psf_image
 
-#: JAX runs in 32 bits unless told otherwise.
-EXACT = 1e-5 if keras.backend.backend() == "jax" else 1e-9
+RNG = np.random.default_rng(3)
 
 
-def as_numpy(tensor):
-    return keras.ops.convert_to_numpy(tensor)
+def test_noise_of_a_coadd_is_that_of_counted_electrons():
+    # the i band of DES, exposure by exposure: Poisson counts of sky and object, read noise, averaged
+    survey = load_survey("des")
+    band = survey.bands["i"]
+    gain, pixel = band.electrons_per_njy(), survey.pixel_scale
+    flux = 2000.0  # nJy
+    sky = 10 ** (0.4 * (31.4 - band.sky)) * pixel**2
+    trials = 20_000
+    coadd = np.zeros(trials)
+    for _ in range(band.n_exposures):
+        electrons = RNG.poisson((flux + sky) * gain / band.n_exposures, trials)
+        coadd += electrons + RNG.normal(0.0, band.read_noise, trials)
+    expected = observe.noise_sigma(np.array([flux]), np.array([gain]), np.array([band.sky_sigma(pixel)]))
+    assert np.std(coadd / gain) == pytest.approx(float(expected[0]), rel=0.02)  # 4 sigma of 20,000 trials
+    assert np.mean(coadd / gain - sky) == pytest.approx(flux, rel=1e-3)
 
 
-def test_kernels_agree_with_galsim():
-    fwhm = np.array([[1.1, 0.9], [1.0, 0.8], [1.2, 0.7]])
-    beta = np.array([np.inf, 3.0, np.nan])
-    kernels = as_numpy(observe.psf_kernel(fwhm, beta, 30, 0.1))
-    assert kernels.shape == (3, 61, 61, 2)
-    for i in range(3):
-        for b in range(2):
-            theirs = psf_image(fwhm[i, b], beta[i], 30, 0.1)
-            np.testing.assert_allclose(kernels[i, :, :, b], theirs, atol=1e-4 * theirs.max())
-    np.testing.assert_allclose(kernels.sum(axis=(1, 2)), 1.0, rtol=EXACT)
-    np.testing.assert_array_equal(kernels, kernels[:, ::-1, ::-1])  # exactly centred
+def test_noise_on_a_device_is_the_same():
+    flux = RNG.normal(50.0, 100.0, (2, 5, 5, 3)).astype("float32")
+    sky, gain = RNG.uniform(5, 20, (2, 3)).astype("float32"), np.array([10.0, 12.0, 20.0], "float32")
+    normal = RNG.normal(size=flux.shape).astype("float32")
+    mine = keras.ops.convert_to_numpy(observe.add_noise(flux, sky, gain, normal))
+    expected = flux + normal * observe.noise_sigma(flux, gain, sky[:, None, None, :])
+    np.testing.assert_allclose(mine, expected, rtol=1e-5)
 
 
-def test_fwhm_is_the_full_width_at_half_maximum():
-    kernel = as_numpy(observe.psf_kernel(np.array([[2.0]]), np.array([2.5]), 10, 0.25))[0, :, :, 0]
-    assert kernel[10, 14] / kernel[10, 10] == pytest.approx(0.5, rel=1e-6)
-
-
-def test_transfer_is_the_transform_of_the_kernel():
-    fwhm, beta = np.array([[1.0, 0.8]]), np.array([3.5])
-    kernel = as_numpy(observe.psf_kernel(fwhm, beta, 20, 0.1))
-    transfer = as_numpy(observe.psf_transfer(fwhm, beta, 20, 0.1, 48, box=3))
-    frequency = np.fft.fftfreq(48)
-    box = np.sinc(3 * frequency)
-    for b in range(2):
-        frame = np.zeros((48, 48))
-        frame[:41, :41] = kernel[0, :, :, b]
-        expected = np.fft.fft2(np.roll(frame, (-20, -20), (0, 1))) * box[:, None] * box
-        np.testing.assert_allclose(transfer[0, b], expected.real, atol=EXACT)
-    with pytest.raises(ValueError, match="frame must exceed"):
-        observe.psf_transfer(fwhm, beta, 20, 0.1, 40)
-
-
-def test_convolution_does_not_wrap():
-    rng = np.random.default_rng(8)
-    image = rng.random((2, 20, 25, 2))
-    kernel = rng.random((2, 7, 7, 2))
-    out = as_numpy(observe.convolve(image, kernel))
-    for i in range(2):
-        for b in range(2):
-            expected = fftconvolve(image[i, :, :, b], kernel[i, :, :, b], mode="same")
-            np.testing.assert_allclose(out[i, :, :, b], expected, atol=EXACT)
-    with pytest.raises(ValueError, match="odd side"):
-        observe.convolve(image, kernel[:, :6, :6])
+def test_negative_flux_has_no_poisson_noise():
+    assert observe.noise_sigma(np.array([-100.0]), np.array([1.0]), np.array([3.0])) == 3.0
