@@ -1,0 +1,163 @@
+"""Commands for one step of the science each: simulate, train, evaluate, predict, slip."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from lenspipe.cli.options import Force, Out, Scheduler, Seed, Sets, SurveyName, Workers, app, execute
+
+
+@app.command()
+def simulate(
+    out: Out,
+    survey: SurveyName = "des",
+    count: Annotated[int, typer.Option("--count", min=0, help="number of stamps")] = 0,
+    tiles: Annotated[int, typer.Option("--tiles", min=0, help="number of overlapping mock tiles")] = 0,
+    kind: Annotated[str, typer.Option("--kind", help="lens, nonlens or mixed")] = "mixed",
+    scene: Annotated[str, typer.Option("--scene", help="full or plain")] = "full",
+    noiseless: Annotated[bool, typer.Option("--noiseless", help="no sky and no Poisson noise")] = False,
+    size: Annotated[int, typer.Option("--size", min=0, metavar="PX", help="side of a stamp")] = 0,
+    tile_size: Annotated[int | None, typer.Option("--tile-size", metavar="PX", help="side of a tile")] = None,
+    overlap: Annotated[
+        float | None, typer.Option("--overlap", metavar="ARCSEC", help="overlap of tiles")
+    ] = None,
+    seed: Seed = 1,
+    set_: Sets = None,
+    force: Force = False,
+    workers: Workers = 1,
+    scheduler: Scheduler = "",
+) -> int:
+    """Simulate stamps, or mock survey tiles."""
+    from lenspipe.config import config_from, merge_overrides
+    from lenspipe.core.errors import UserError
+    from lenspipe.io.store import Store
+
+    if bool(count) == bool(tiles):
+        raise UserError("say how many stamps (--count N) or how many tiles (--tiles N), not both")
+    sky: dict[str, Any] = {"count": tiles}
+    sky |= {"size": tile_size} if tile_size is not None else {}
+    sky |= {"overlap": overlap} if overlap is not None else {}
+    settings = {
+        "survey": survey,
+        "run": {"seed": seed},
+        "simulate": {
+            "count": count,
+            "kind": kind,
+            "scene": scene,
+            "noiseless": noiseless,
+            "size": size,
+            "tiles": sky,
+        },
+    }
+    config = config_from(merge_overrides(settings, set_ or ()), "lenspipe simulate")
+    if (out / "truth.parquet").exists() and bool(count) == bool(list(out.glob("*_*.fits"))):
+        held = "mock tiles" if count else "stamps"
+        raise UserError(f"{out} holds {held}; choose another --out")
+    store = Store(out, {"simulate": ".", "tiles": "."})
+    return execute(config, store, ("simulate",), force, workers, scheduler)
+
+
+@app.command()
+def train(
+    task: Annotated[str, typer.Argument(metavar="detector|regressor")],
+    data: Annotated[Path, typer.Option("--data", metavar="DIR", help="simulated set")],
+    out: Out,
+    folds: Annotated[int, typer.Option("--folds", min=2, metavar="K", help="number of folds")] = 5,
+    architecture: Annotated[str, typer.Option("--architecture", metavar="NAME", help="network")] = "",
+    epochs: Annotated[int | None, typer.Option("--epochs", min=1, help="passes over the data")] = None,
+    survey: Annotated[
+        str, typer.Option("--survey", metavar="NAME_OR_FILE", help="of the data, if it is not a packaged one")
+    ] = "",
+    seed: Seed = 1,
+    resume: Annotated[bool, typer.Option("--resume", help="go on where it stopped (always done)")] = False,
+    set_: Sets = None,
+    force: Force = False,
+    workers: Workers = 1,
+    scheduler: Scheduler = "",
+) -> int:
+    """Train a network with k-fold cross-validation."""
+    from lenspipe.config import config_from, merge_overrides
+    from lenspipe.core.errors import UserError
+    from lenspipe.io.cards import read_card
+    from lenspipe.io.store import Store
+    from lenspipe.stages.train import TASKS, survey_of
+
+    if task not in TASKS:
+        raise UserError(f"what to train must be one of {', '.join(TASKS)}, received {task!r}")
+    if (out / "bundle.json").exists():
+        read_card(out, task)
+    section: dict[str, Any] = {"data": str(data), "folds": folds, "architecture": architecture}
+    section |= {"epochs": epochs} if epochs else {}
+    settings = {"survey": survey_of(data, survey), "run": {"seed": seed}, "train": {task: section}}
+    config = config_from(merge_overrides(settings, set_ or ()), "lenspipe train")
+    return execute(config, Store(out, {task: "."}), ("train",), force, workers, scheduler)
+
+
+@app.command()
+def evaluate(
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="model bundle")],
+    data: Annotated[Path, typer.Option("--data", metavar="DIR", help="labelled simulated set")],
+    out: Out,
+    mc_samples: Annotated[int, typer.Option("--mc-samples", min=1, metavar="T", help="dropout passes")] = 50,
+    seed: Seed = 1,
+) -> int:
+    """Measure a model on data it has not seen."""
+    from lenspipe.pipeline.journal import quiet_networks
+    from lenspipe.stages.evaluate import evaluate_bundle
+
+    with quiet_networks():
+        lines = evaluate_bundle(bundle, data, out, mc_samples, seed)
+    print(*lines, sep="\n")
+    return 0
+
+
+@app.command()
+def predict(
+    bundle: Annotated[list[Path], typer.Argument(metavar="BUNDLE...", help="model bundles")],
+    data: Annotated[
+        list[str], typer.Option("--data", metavar="DIR_OR_FITS", help="shards or cutouts; repeatable")
+    ],
+    out: Annotated[Path, typer.Option("--out", metavar="TABLE", help=".parquet or .ecsv")],
+    mc_samples: Annotated[int, typer.Option("--mc-samples", min=1, metavar="T", help="dropout passes")] = 50,
+    survey: SurveyName = "",
+    resample: Annotated[bool, typer.Option("--resample", help="resample to the model's pixel scale")] = False,
+    seed: Seed = 1,
+) -> int:
+    """Write scores and posteriors of stamps."""
+    from lenspipe.pipeline.journal import quiet_networks
+    from lenspipe.stages.predict import predict_table
+
+    with quiet_networks():
+        rows, left_out = predict_table(bundle, data, out, mc_samples, seed, survey, resample)
+    print(
+        f"{rows} objects in {out}" + (f", {left_out} left out: see {out}.quarantine.ecsv" if left_out else "")
+    )
+    return 0
+
+
+@app.command()
+def slip(
+    table: Annotated[
+        Path, typer.Argument(metavar="TABLE", help="z_lens, z_src, theta_e, sigma_v, sigma_v_err")
+    ],
+    out: Out,
+    model: Annotated[str, typer.Option("--model", help="mass model: sis")] = "sis",
+    realizations: Annotated[
+        int, typer.Option("--realizations", min=1, metavar="R", help="resamplings")
+    ] = 100,
+    circular: Annotated[
+        bool, typer.Option("--circular", help="sigma_v was inferred from images by a network trained on GR")
+    ] = False,
+    seed: Seed = 1,
+) -> int:
+    """Infer the gravitational slip of a table."""
+    from lenspipe.config import config_from
+    from lenspipe.stages.slip import slip_of_table
+
+    section = config_from({"slip": {"model": model, "realizations": realizations}}, "lenspipe slip").slip
+    for line in slip_of_table(table, section, seed, out, circular):
+        print(line)
+    return 0

@@ -1,0 +1,105 @@
+"""Commands that search images for lenses: run, plan, scan, report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from lenspipe.cli.options import (
+    Force,
+    Out,
+    Recipe,
+    Scheduler,
+    Seed,
+    Sets,
+    Stages,
+    SurveyName,
+    Workers,
+    app,
+    execute,
+)
+
+
+@app.command()
+def run(
+    pipeline: Recipe,
+    out: Out = Path("run"),
+    stage: Stages = None,
+    set_: Sets = None,
+    force: Force = False,
+    workers: Workers = 1,
+    scheduler: Scheduler = "",
+) -> int:
+    """Run a recipe; what is done is not done again."""
+    from lenspipe.config import load_config
+    from lenspipe.io.store import Store
+
+    return execute(load_config(pipeline, set_ or ()), Store(out), stage or (), force, workers, scheduler)
+
+
+@app.command()
+def plan(
+    pipeline: Recipe,
+    out: Out = Path("run"),
+    stage: Stages = None,
+    set_: Sets = None,
+    workers: Workers = 1,
+) -> int:
+    """Show what `run` would do; run nothing."""
+    from lenspipe.config import load_config
+    from lenspipe.io.store import Store
+    from lenspipe.pipeline.forecast import print_plan
+
+    print_plan(load_config(pipeline, set_ or ()), Store(out), stage or (), workers)
+    return 0
+
+
+@app.command()
+def scan(
+    images: Annotated[list[str], typer.Argument(help="FITS tiles and cutouts: files, folders or patterns")],
+    survey: SurveyName,
+    out: Out,
+    detector: Annotated[str, typer.Option("--detector", metavar="DIR", help="detector bundle")] = "",
+    regressor: Annotated[str, typer.Option("--regressor", metavar="DIR", help="regressor bundle")] = "",
+    targets: Annotated[str, typer.Option("--targets", metavar="TABLE", help="table with ra, dec [deg]")] = "",
+    threshold: Annotated[float | None, typer.Option("--threshold", metavar="P", help="least score")] = None,
+    as_: Annotated[str, typer.Option("--as", metavar="tile|cutout", help="what the images are")] = "auto",
+    resample: Annotated[bool, typer.Option("--resample", help="resample to the model's pixel scale")] = False,
+    seed: Seed = 1,
+    set_: Sets = None,
+    force: Force = False,
+    workers: Workers = 1,
+    scheduler: Scheduler = "",
+) -> int:
+    """Search tiles and cutouts for lenses."""
+    from lenspipe.config import config_from, merge_overrides
+    from lenspipe.core.errors import UserError
+    from lenspipe.io.store import Store
+
+    if not detector:
+        raise UserError(
+            "this release has no packaged models (`lenspipe models`); give --detector DIR and --regressor DIR, "
+            "e.g. models/detector of a run of pipelines/quickstart.toml"
+        )
+    settings: dict[str, Any] = {
+        "survey": survey,
+        "run": {"seed": seed},
+        "ingest": {"images": images, "targets": targets, "kind": as_, "resample": resample},
+        "find": {"detector": detector},
+        "model": {"regressor": regressor},
+        "catalog": {} if threshold is None else {"threshold": threshold},
+    }
+    config = config_from(merge_overrides(settings, set_ or ()), "lenspipe scan")
+    stages = ("ingest", "find", "model", "catalog", "slip", "report")
+    return execute(config, Store(out), stages, force, workers, scheduler)
+
+
+@app.command()
+def report(run_dir: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="a run's directory")]) -> int:
+    """Write the report of a run again."""
+    from lenspipe.stages.report import rewrite_report
+
+    print(rewrite_report(run_dir))
+    return 0
