@@ -25,8 +25,12 @@ class Band(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    psf_fwhm: float = Field(gt=0, description="median PSF FWHM [arcsec]")
-    psf_scatter: float = Field(0.05, ge=0, description="scatter of ln(PSF FWHM) from field to field")
+    psf_fwhm: float = Field(gt=0, description="median PSF FWHM of the coadd [arcsec]")
+    exposure_blur: float = Field(
+        1.0, gt=0, description="median PSF FWHM of one exposure, over that of the coadd"
+    )
+    psf_scatter: float = Field(0.1, ge=0, description="scatter of ln(PSF FWHM) of one exposure")
+    sky_scatter: float = Field(0.15, ge=0, description="scatter of ln(sky noise) of one exposure")
     psf_beta: float = Field(float("inf"), gt=1, description="Moffat index; inf = Gaussian")
     sky: float = Field(description="sky surface brightness [AB mag per arcsec^2]")
     zero_point: float = Field(description="AB zero point of the survey's images [mag]")
@@ -40,6 +44,14 @@ class Band(BaseModel):
     def electrons_per_njy(self) -> float:
         """Return the number of electrons that one nJy gives in the whole exposure."""
         return self.exposure * 10 ** (0.4 * (self.electrons_zero_point - NJY_ZERO_POINT))
+
+    def exposure_fwhm(self) -> float:
+        """Return the median PSF FWHM of a single exposure [arcsec]."""
+        return self.psf_fwhm * self.exposure_blur
+
+    def coadd_scatter(self, scatter: float) -> float:
+        """Return what is left of an exposure's scatter in the mean of them all."""
+        return scatter / self.n_exposures**0.5
 
     def sky_sigma(self, pixel_scale: float) -> float:
         """Return the noise of an empty pixel [nJy]: sky Poisson and read noise of all exposures."""
@@ -84,6 +96,9 @@ class Survey(BaseModel):
     model_bands: tuple[str, ...] = Field(description="bands that simulations and models use, in order")
     detection_band: str = Field(description="band in which sources are detected")
     rgb: tuple[str, str, str] = Field(description="bands shown as red, green and blue")
+    noise_correlation: tuple[float, ...] = Field(
+        (), description="correlation of the noise at 1, 2, ... pixels along an axis; empty = none"
+    )
     lens_prior: float = Field(5e-4, gt=0, lt=1, description="fraction of targets that are lenses")
     bands: dict[str, Band]
     layout: Layout = Layout()

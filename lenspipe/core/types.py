@@ -131,6 +131,8 @@ class BandImage:
     saturated : ndarray (y, x), bool
     flags : int
         Flag bits of `core.schema.FLAGS` that hold for the whole band.
+    electrons_per_njy : float
+        Gain; NaN where it is not known.
     """
 
     band: str
@@ -141,6 +143,7 @@ class BandImage:
     psf_fwhm: float
     saturated: np.ndarray
     flags: int = 0
+    electrons_per_njy: float = float("nan")
 
 
 @dataclass(frozen=True)

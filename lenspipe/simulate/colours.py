@@ -13,7 +13,7 @@ from lenspipe.core.survey import NJY_ZERO_POINT
 from lenspipe.lensing.cosmology import distance_modulus
 
 #: Names of bands in surveys -> columns of colours.csv. LSST and HSC write y, DES and KiDS Y.
-ALIASES = {"y": "Y", "vis": "VIS", "Vis": "VIS", "F814W": "i"}
+ALIASES = {"y": "Y", "vis": "VIS", "Vis": "VIS"}
 
 
 @cache
@@ -30,7 +30,7 @@ def _table() -> dict[str, dict[str, np.ndarray]]:
 def k_correction(template: str, band: str, redshift: ArrayLike) -> np.ndarray:
     """Return m_band - M_ref - DM [mag] of a template at `redshift` (0 to 6, held beyond).
 
-    M_ref is rest-frame r for ``early`` and rest-frame V for ``spiral`` and ``blue``.
+    M_ref is rest-frame r for ``early`` and rest-frame V for ``spiral``, ``blue`` and ``starburst``.
 
     Raises
     ------
@@ -41,7 +41,7 @@ def k_correction(template: str, band: str, redshift: ArrayLike) -> np.ndarray:
     if column is None:
         known = [name for name in _table()[template] if name != "redshift"]
         raise ConfigError(
-            f"no galaxy colours for band {band!r}; simulations know {', '.join(known)} and y, F814W. "
+            f"no galaxy colours for band {band!r}; simulations know {', '.join(known)} and y. "
             "Name the survey's model_bands after these"
         )
     return np.interp(redshift, _table()[template]["redshift"], column)

@@ -9,7 +9,7 @@ from lenspipe.core.survey import load_survey, same_scale, survey_names
 
 
 def test_all_packaged_surveys_load():
-    assert {"des", "lsst", "hsc", "kids", "cfhtls", "euclid"} <= set(survey_names())
+    assert {"des", "lsst", "hsc", "kids", "cfhtls", "euclid", "hst"} <= set(survey_names())
     for name in survey_names():
         assert load_survey(name).name == name
 
@@ -64,3 +64,22 @@ def test_unknown_survey_and_circles(tmp_path):
 def test_same_scale():
     assert same_scale(0.263, 0.2637)
     assert not same_scale(0.263, 0.27)
+
+
+def test_a_coadd_scatters_less_than_an_exposure():
+    band = load_survey("des").bands["g"]
+    # 5 and 95 % of the single exposures: 0.99 and 1.65 arcsec (science.md, section 4)
+    ends = [band.exposure_fwhm() * math.exp(sign * 1.645 * band.psf_scatter) for sign in (-1, 1)]
+    assert ends == pytest.approx([0.99, 1.65], rel=0.035)
+    assert band.coadd_scatter(band.psf_scatter) == pytest.approx(0.049, abs=0.001)
+    space = load_survey("euclid").bands["VIS"]
+    assert space.exposure_fwhm() == space.psf_fwhm
+
+
+@pytest.mark.parametrize("band", ["NISP_Y", "NISP_J", "NISP_H"])
+def test_nisp_reaches_its_published_depth(band):
+    # 5 sigma at 24.0 to 24.5 mag, Euclid Wide, here within 2 FWHM
+    survey = load_survey("euclid")
+    pixels = math.pi * (survey.bands[band].psf_fwhm / survey.pixel_scale) ** 2
+    flux = 5 * survey.bands[band].sky_sigma(survey.pixel_scale) * math.sqrt(pixels)
+    assert 31.4 - 2.5 * math.log10(flux) == pytest.approx(24.4, abs=0.3)

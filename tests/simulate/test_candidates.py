@@ -1,0 +1,56 @@
+"""The search for detectable lenses: scaling relations, what is drawn by construction, impossible surveys."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+
+from lenspipe.core.errors import LenspipeError
+from lenspipe.core.rng import stream_keys
+from lenspipe.core.survey import load_survey
+from lenspipe.simulate.candidates import early_type, first_detectable
+from lenspipe.simulate.population import draw_conditions, draw_lenses
+
+DES = load_survey("des")
+BANDS = ("g", "r", "i")
+
+
+def test_early_types_follow_their_scaling_relations():
+    zero = np.zeros(1)
+    out = early_type(np.array([0.3]), np.array([200.0]), zero, zero, ("r", "i"))
+    # log10 R_e = 2.46 - 2.79 V + 0.84 V^2 = 0.488 at 200 km/s, and 4.45 kpc per arcsec at z = 0.3
+    assert out["r_lens"][0] == pytest.approx(10**0.488 / 4.454, rel=0.01)
+    # a row of LensPop's DES table: z 0.325, 296 km/s, i = 16.82
+    out = early_type(np.array([0.325]), np.array([296.1]), zero, zero, ("i",))
+    assert out["mag_lens_i"][0] == pytest.approx(16.82, abs=0.2)
+
+
+def test_the_first_detectable_is_the_same_alone_and_among_others():
+    def search(ids):
+        conditions = draw_conditions(DES, 1, ids, BANDS)
+        return first_detectable(DES, BANDS, stream_keys(1, "lens/0", ids), conditions, 20.0)
+
+    together, detectable, tried = search(np.arange(40))
+    assert 40 <= detectable < 0.02 * tried
+    for k in (0, 17, 39):
+        alone, _, _ = search(np.array([k]))
+        for name, values in alone.items():
+            assert values[0] == together[name][k], name
+
+
+def blurred():
+    bands = {name: band.model_copy(update={"psf_fwhm": 5.0}) for name, band in DES.bands.items()}
+    return DES.model_copy(update={"bands": bands})
+
+
+@pytest.mark.parametrize(
+    ("survey", "min_snr", "blame"), [(DES, 1e6, "too faint"), (blurred(), 20.0, "blurred by the seeing")]
+)
+@pytest.mark.parametrize("count", [1, 500])
+def test_impossible_cuts_end_soon_with_a_reason(survey, min_snr, blame, count):
+    start = time.monotonic()
+    with pytest.raises(LenspipeError, match=rf"0 in 30\d{{5}} trials: most are {blame}"):
+        draw_lenses(survey, 1, np.arange(count), BANDS, min_snr)
+    assert time.monotonic() - start < 20.0
