@@ -16,6 +16,12 @@ def simulate(
     survey: SurveyName = "des",
     count: Annotated[int, typer.Option("--count", min=0, help="number of stamps")] = 0,
     tiles: Annotated[int, typer.Option("--tiles", min=0, help="number of overlapping mock tiles")] = 0,
+    into: Annotated[
+        str,
+        typer.Option(
+            "--into", metavar="RUN_DIR", help="paint lensed sources into the stamps of a run's ingest"
+        ),
+    ] = "",
     kind: Annotated[str, typer.Option("--kind", help="lens, nonlens or mixed")] = "mixed",
     scene: Annotated[str, typer.Option("--scene", help="full or plain")] = "full",
     noiseless: Annotated[bool, typer.Option("--noiseless", help="no sky and no Poisson noise")] = False,
@@ -30,13 +36,15 @@ def simulate(
     workers: Workers = 1,
     scheduler: Scheduler = "",
 ) -> int:
-    """Simulate stamps, or mock survey tiles."""
+    """Simulate stamps or mock survey tiles, or inject lenses into real images."""
     from lenspipe.config import config_from, merge_overrides
     from lenspipe.core.errors import UserError
     from lenspipe.io.store import Store
 
-    if bool(count) == bool(tiles):
-        raise UserError("say how many stamps (--count N) or how many tiles (--tiles N), not both")
+    if (count > 0) + (tiles > 0) + bool(into) != 1:
+        raise UserError(
+            "say how many stamps (--count N), how many tiles (--tiles N), or whose images (--into RUN_DIR)"
+        )
     sky: dict[str, Any] = {"count": tiles}
     sky |= {"size": tile_size} if tile_size is not None else {}
     sky |= {"overlap": overlap} if overlap is not None else {}
@@ -45,6 +53,7 @@ def simulate(
         "run": {"seed": seed},
         "simulate": {
             "count": count,
+            "into": into,
             "kind": kind,
             "scene": scene,
             "noiseless": noiseless,
@@ -53,8 +62,8 @@ def simulate(
         },
     }
     config = config_from(merge_overrides(settings, set_ or ()), "lenspipe simulate")
-    if (out / "truth.parquet").exists() and bool(count) == bool(list(out.glob("*_*.fits"))):
-        held = "mock tiles" if count else "stamps"
+    if (out / "truth.parquet").exists() and bool(tiles) != bool(list(out.glob("*_*.fits"))):
+        held = "stamps" if tiles else "mock tiles"
         raise UserError(f"{out} holds {held}; choose another --out")
     store = Store(out, {"simulate": ".", "tiles": "."})
     return execute(config, store, ("simulate",), force, workers, scheduler)
@@ -160,4 +169,24 @@ def slip(
     section = config_from({"slip": {"model": model, "realizations": realizations}}, "lenspipe slip").slip
     for line in slip_of_table(table, section, seed, out, circular):
         print(line)
+    return 0
+
+
+@app.command()
+def realism(
+    images: Annotated[list[str], typer.Argument(help="a real field: FITS tiles, folders or patterns")],
+    survey: SurveyName,
+    seed: Seed = 1,
+    set_: Sets = None,
+) -> int:
+    """Measure how well simulated galaxies can be told from those of a real field."""
+    from lenspipe.config import config_from, merge_overrides
+    from lenspipe.pipeline.journal import quiet_networks
+    from lenspipe.stages.realism import compare_with_sky, describe_realism
+
+    settings = {"survey": survey, "run": {"seed": seed}, "ingest": {"images": images, "kind": "tile"}}
+    config = config_from(merge_overrides(settings, set_ or ()), "lenspipe realism")
+    with quiet_networks():
+        result = compare_with_sky(config)
+    print(*describe_realism(result), sep="\n")
     return 0

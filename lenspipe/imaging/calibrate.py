@@ -86,6 +86,7 @@ def calibrate_band(raw: RawBand, survey: Survey) -> BandImage:
         psf_fwhm,
         saturated,
         int(flags),
+        read_gain(raw.header, scale, survey.bands[raw.band].electrons_per_njy()),
     )
 
 
@@ -112,6 +113,19 @@ def read_zero_point(header) -> float | None:
         if isinstance(value, (int, float)) and np.isfinite(value):
             return float(value)
     return _UNIT_ZERO_POINTS.get(str(header.get("BUNIT", "")).strip().lower().removesuffix("s"))
+
+
+def read_gain(header, njy_per_count: float, usual: float) -> float:
+    """Return a header's gain in electrons per nJy, or the survey's where it gives none.
+
+    A coadd's header may keep the gain of one exposure or of the detector: one that is more than ten times off
+    the survey's is not believed.
+    """
+    value = header.get("GAIN")
+    if not isinstance(value, (int, float)) or not np.isfinite(value) or value <= 0:
+        return usual
+    gain = float(value) / njy_per_count
+    return gain if 0.1 < gain / usual < 10.0 else usual
 
 
 def read_wcs(header) -> tuple[WCS | None, float | None]:

@@ -14,12 +14,17 @@ from lenspipe.core.types import BandImage
 APERTURE_RADIUS = 1.5
 
 
+def corner(centre: float, size: int) -> int:
+    """Return the first row or column of the stamp of `size` pixels whose middle is nearest to `centre`."""
+    return math.floor(centre - (size - 1) / 2 + 0.5)
+
+
 def cut_stamp(image: np.ndarray, x: float, y: float, size: int) -> np.ndarray:
     """Return the (size, size) stamp whose centre is nearest to (x, y); NaN beyond the image.
 
     Its centre is at ``(size - 1) / 2`` and differs from (x, y) by at most half a pixel.
     """
-    left, bottom = (math.floor(c - (size - 1) / 2 + 0.5) for c in (x, y))
+    left, bottom = corner(x, size), corner(y, size)
     stamp = np.full((size, size), np.nan, np.float32)
     height, width = image.shape
     x0, x1 = max(left, 0), min(left + size, width)
@@ -36,7 +41,7 @@ def pixels_inside(shape: tuple[int, ...], x: float, y: float, size: int, ratio: 
     """
     middle = (size - 1) / 2
     if ratio == 1.0:  # as `cut_stamp` does
-        x, y = (math.floor(c - middle + 0.5) + middle for c in (x, y))
+        x, y = (corner(c, size) + middle for c in (x, y))
     steps = (np.arange(size) - middle) * ratio
     row, column = (
         (c + steps >= -0.5) & (c + steps <= length - 0.5) for c, length in ((y, shape[0]), (x, shape[1]))
@@ -92,7 +97,7 @@ def local_wcs(wcs: WCS, x: float, y: float, size: int, ratio: float) -> WCS:
 
     middle = (size - 1) / 2
     if ratio == 1.0:
-        x, y = (math.floor(c - middle + 0.5) + middle for c in (x, y))
+        x, y = (corner(c, size) + middle for c in (x, y))
     ra, dec = (float(v) for v in wcs.all_pix2world(x, y, 0))
     matrix = local_partial_pixel_derivatives(wcs, x, y, normalize_by_world=False)
     matrix[0] *= math.cos(math.radians(dec))

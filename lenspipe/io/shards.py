@@ -1,8 +1,9 @@
 """Shards: stamps stored in HDF5, one writer a file, written whole or not at all.
 
 Layout (contract, "Simulated sets"): dataset ``image`` float32 (n, y, x, band) [nJy per pixel],
-``noise_sigma`` float32 (n, band), attributes ``bands``, ``pixel_scale`` [arcsec], ``zero_point``,
-``survey``, ``seed``, ``schema_version``.
+``noise_sigma`` float32 (n, band); of stamps cut from images also ``psf_fwhm`` [arcsec] and
+``electrons_per_njy``, float32 (n, band), where each was cut; attributes ``bands``, ``pixel_scale``
+[arcsec], ``zero_point``, ``survey``, ``seed``, ``schema_version``.
 """
 
 from __future__ import annotations
@@ -21,7 +22,11 @@ from lenspipe.io.files import replacing
 
 @dataclass(frozen=True)
 class Shard:
-    """Stamps of one file: `image` (n, y, x, band) and `noise_sigma` (n, band), both nJy, float32."""
+    """Stamps of one file: `image` (n, y, x, band) and `noise_sigma` (n, band), both nJy, float32.
+
+    `psf_fwhm` [arcsec] and `electrons_per_njy`, (n, band), are those of the images that stamps were cut from;
+    None for simulated sets, whose truth table has them.
+    """
 
     image: np.ndarray
     noise_sigma: np.ndarray
@@ -29,6 +34,12 @@ class Shard:
     pixel_scale: float
     survey: str
     seed: int
+    psf_fwhm: np.ndarray | None = None
+    electrons_per_njy: np.ndarray | None = None
+
+
+#: Datasets that a shard may do without.
+_OPTIONAL = ("psf_fwhm", "electrons_per_njy")
 
 
 def shard_name(index: int) -> str:
@@ -49,6 +60,9 @@ def write_shard(path: str | Path, shard: Shard) -> None:
             "image", data=np.asarray(shard.image, np.float32), chunks=(1, *stamp) if n else None
         )
         file.create_dataset("noise_sigma", data=np.asarray(shard.noise_sigma, np.float32))
+        for name in _OPTIONAL:
+            if getattr(shard, name) is not None:
+                file.create_dataset(name, data=np.asarray(getattr(shard, name), np.float32))
         file.attrs["bands"] = list(shard.bands)
         file.attrs["pixel_scale"] = shard.pixel_scale
         file.attrs["zero_point"] = NJY_ZERO_POINT
@@ -75,6 +89,7 @@ def read_shard(path: str | Path, rows: slice | np.ndarray | None = None) -> Shar
                 pixel_scale=float(file.attrs["pixel_scale"]),
                 survey=str(file.attrs["survey"]),
                 seed=int(file.attrs["seed"]),
+                **{name: file[name][selection] for name in _OPTIONAL if name in file},
             )
     except (OSError, KeyError) as error:
         raise InputError(f"{path} is not a readable shard of stamps ({error}); make it again") from None

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from scipy.special import gammaincinv, gammaln
 
-from lenspipe.lensing.coordinates import RADIANS, as_tensors, to_major_axis
+from lenspipe.lensing.coordinates import as_tensors, to_major_axis
 
 ops: Any = keras.ops  # its annotations allow None everywhere
 

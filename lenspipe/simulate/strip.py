@@ -1,6 +1,8 @@
 """A mock strip of sky: where its galaxies, stars and lenses are, and the tiles that cover it.
 
 The strip lies along right ascension at (30, -30) deg; its tiles are cut side by side with some overlap.
+Galaxies are clustered a little, and the seeing varies smoothly along the strip, so that an object looks the
+same in every tile that holds it.
 """
 
 from __future__ import annotations
@@ -15,12 +17,16 @@ from lenspipe.config import SimulateSection, TilesSection
 from lenspipe.core.errors import ConfigError
 from lenspipe.core.rng import derive_seed, stream
 from lenspipe.core.survey import Survey
-from lenspipe.simulate.field import field_galaxies, field_stars
+from lenspipe.simulate.galaxies import N_UNIFORMS, draw_galaxies, draw_stars
 from lenspipe.simulate.scene import simulate_stamps
 
 RA0, DEC0 = 30.0, -30.0
 LENS_SEPARATION, LENS_MARGIN, CLEARANCE = 16.0, 12.0, 4.0  # arcsec: to lenses, edges, field objects
 SPECTROSCOPY_ERROR = 0.07  # of sigma_v
+#: Share of the galaxies that stand near another one, and how far off: within REACH, as r^-0.8 per area.
+CLUSTERED, CLUSTER_REACH = 0.3, 60.0  # arcsec
+#: Seeing and depth vary as a sum of so many waves of these lengths [arcsec].
+_WAVES, WAVELENGTHS = 6, (200.0, 1200.0)
 
 
 def tile_name(index: int) -> str:
@@ -46,7 +52,8 @@ def draw_sky(
 
     Columns: object_id, kind (lens, galaxy, star), ra, dec [deg], then the truth columns of contract.md,
     where x_lens = y_lens = 0 (the position is ra, dec) and r_lens, mag_lens_<band>... are the galaxy's or
-    star's own.
+    star's own. Of galaxies r_lens, n_lens are the disc's (a spheroid's), r_bulge [arcsec] and
+    bulge_<band>, its share of the light, those of a de Vaucouleurs bulge.
 
     Raises
     ------
@@ -60,17 +67,17 @@ def draw_sky(
     u_all, v_all = [u_lens], [v_lens]
     reach = 10.0  # arcsec: objects beyond the edge shine into it
     area = (length + 2 * reach) * (side + 2 * reach) / 3600.0
-    for kind, density, draw in (
-        ("galaxy", tiles.galaxies_per_arcmin2, field_galaxies),
-        ("star", tiles.stars_per_arcmin2, field_stars),
-    ):
-        rng = stream(seed, f"sky/{kind}")
-        uniforms = rng.random((round(density * area), 10))
-        u = (length + 2 * reach) * uniforms[:, 8] - reach
-        v = (side + 2 * reach) * uniforms[:, 9] - reach
-        to_lenses = np.hypot(u[:, None] - u_lens, v[:, None] - v_lens)
-        clear = np.all(to_lenses > CLEARANCE, axis=1)
-        parts.append(_field_rows(draw(uniforms[clear, :8], bands), kind, bands))
+    for kind, density in (("galaxy", tiles.galaxies_per_arcmin2), ("star", tiles.stars_per_arcmin2)):
+        uniforms = stream(seed, f"sky/{kind}").random((round(density * area), N_UNIFORMS + 5))
+        u = (length + 2 * reach) * uniforms[:, N_UNIFORMS] - reach
+        v = (side + 2 * reach) * uniforms[:, N_UNIFORMS + 1] - reach
+        if kind == "galaxy":
+            drawn = draw_galaxies(uniforms, density, bands)
+            u, v = _cluster(u, v, uniforms[:, N_UNIFORMS + 2 :])
+        else:
+            drawn = draw_stars(uniforms, bands)
+        clear = np.all(np.hypot(u[:, None] - u_lens, v[:, None] - v_lens) > CLEARANCE, axis=1)
+        parts.append(_field_rows(drawn, kind, bands)[clear])
         u_all.append(u[clear])
         v_all.append(v[clear])
     sky = vstack(parts)
@@ -84,11 +91,36 @@ def draw_sky(
     sky["object_id"] = [f"{kind}-{k:05d}" for k, kind in enumerate(sky["kind"])]
     sky["x_lens"] = sky["y_lens"] = 0.0
     sky["psf_beta"] = survey.bands[bands[0]].psf_beta
-    for band in bands:  # the same in all tiles, so that an object looks the same wherever it is seen
-        sky[f"psf_fwhm_{band}"] = survey.bands[band].psf_fwhm
-        sky[f"sky_sigma_{band}"] = survey.bands[band].sky_sigma(survey.pixel_scale)
+    for band in bands:
+        sky[f"psf_fwhm_{band}"] = seeing_at(survey, seed, band, sky["ra"], sky["dec"])
+        sky[f"sky_sigma_{band}"] = noise_at(survey, seed, band, sky["ra"], sky["dec"])
     first = ["object_id", "kind", "ra", "dec"]
     return sky[[*first, *(name for name in sky.colnames if name not in first)]]
+
+
+def seeing_at(survey: Survey, seed: int, band: str, ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
+    """Return the PSF's FWHM [arcsec] at positions [deg]: the survey's, with its scatter, slowly varying."""
+    own = survey.bands[band]
+    waves = _waves(seed, f"sky/seeing/{band}", ra, dec)
+    return own.psf_fwhm * np.exp(own.coadd_scatter(own.psf_scatter) * waves)
+
+
+def noise_at(survey: Survey, seed: int, band: str, ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
+    """Return the noise of an empty pixel [nJy] at positions [deg]: more exposures here, fewer there."""
+    own = survey.bands[band]
+    waves = _waves(seed, f"sky/depth/{band}", ra, dec)
+    return own.sky_sigma(survey.pixel_scale) * np.exp(own.coadd_scatter(own.sky_scatter) * waves)
+
+
+def _waves(seed: int, purpose: str, ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
+    """Return a smooth random function of the position, of zero mean and unit scatter over the sky."""
+    rng = stream(seed, purpose)
+    wavelength = np.exp(rng.uniform(*np.log(WAVELENGTHS), _WAVES))
+    direction, phase = rng.uniform(0.0, 2.0 * np.pi, (2, _WAVES))
+    u = (np.asarray(ra) - RA0) * 3600.0 * np.cos(np.radians(DEC0))
+    v = (np.asarray(dec) - DEC0) * 3600.0
+    along = u[..., None] * np.cos(direction) + v[..., None] * np.sin(direction)
+    return np.cos(2.0 * np.pi * along / wavelength + phase).sum(axis=-1) * np.sqrt(2.0 / _WAVES)
 
 
 def mock_spectroscopy(sky: Table, seed: int) -> Table:
@@ -131,7 +163,7 @@ def _lens_positions(seed: int, count: int, length: float, side: float) -> tuple[
 
 def _lenses(survey: Survey, seed: int, count: int, bands: Sequence[str], min_snr: float) -> Table:
     """Return truth rows of lenses, positions relative to the lens galaxy."""
-    section = SimulateSection(kind="lens", scene="plain", noiseless=True, min_snr=min_snr, batch_size=16)
+    section = SimulateSection(kind="lens", scene="plain", noiseless=True, min_snr=min_snr)
     _, _, truth = simulate_stamps(
         survey, derive_seed(seed, "sky"), range(count), section, bands, survey.stamp_size
     )
@@ -140,8 +172,22 @@ def _lenses(survey: Survey, seed: int, count: int, bands: Sequence[str], min_snr
     return truth
 
 
+def _cluster(u: np.ndarray, v: np.ndarray, uniforms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the positions with some galaxies moved beside another one that stays where it is."""
+    moved = uniforms[:, 0] < CLUSTERED
+    stay = np.flatnonzero(~moved)
+    if not len(stay):
+        return u, v
+    parent = stay[(uniforms[:, 0] / CLUSTERED * len(stay)).astype(int) % len(stay)]
+    radius = CLUSTER_REACH * uniforms[:, 1] ** (1.0 / 1.2)
+    angle = 2.0 * np.pi * uniforms[:, 2]
+    beside = u[parent] + radius * np.cos(angle), v[parent] + radius * np.sin(angle)
+    return np.where(moved, beside[0], u), np.where(moved, beside[1], v)
+
+
 def _field_rows(drawn: dict[str, np.ndarray], kind: str, bands: Sequence[str]) -> Table:
-    names = {"r_lens": "r_eff", "n_lens": "n", "q_light": "q", "phi_light": "phi"}
+    names = {"z_lens": "z", "r_lens": "r_eff", "n_lens": "n", "q_light": "q", "phi_light": "phi"}
+    names |= {"r_bulge": "r_bulge", **{f"bulge_{band}": f"bulge_{band}" for band in bands}}
     table = Table({"kind": np.full(len(drawn["n"]), kind, dtype="U12")})
     for column, name in (names | {f"mag_lens_{band}": f"mag_{band}" for band in bands}).items():
         table[column] = drawn[name]

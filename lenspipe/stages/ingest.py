@@ -101,19 +101,15 @@ def ingest_images(
     planes = list_planes(image_set, survey)
     _require_bands(planes, form.bands)
     first = survey.detection_band if survey.detection_band in form.bands else form.bands[0]
-    reference = _load(planes, first, survey, form, config)
+    reference = load_band(planes, first, survey, form, config)
     is_cutout = _is_cutout(reference, form, config)
     targets, lost = _find_targets(reference, is_cutout, image_set.name, config)
-    bands = [
-        cut_stamps(
-            reference if band == first else _load(planes, band, survey, form, config),
-            reference,
-            targets["x"],
-            targets["y"],
-            form,
-        )
-        for band in form.bands
-    ]
+    bands, local = [], []
+    for band in form.bands:
+        image = reference if band == first else load_band(planes, band, survey, form, config)
+        bands.append(cut_stamps(image, reference, targets["x"], targets["y"], form))
+        local.append((image.psf_fwhm, image.electrons_per_njy))
+        del image  # before the next one is read
     reasons = judge_stamps(bands, form, config.ingest.max_bad_fraction, edges=not is_cutout)
     stamps = stack_bands(bands)
     _describe(targets, stamps, form)
@@ -131,6 +127,7 @@ def ingest_images(
         form.pixel_scale,
         survey.name,
         config.run.seed,
+        *(np.tile(np.float32(values), (int(keep.sum()), 1)) for values in zip(*local, strict=True)),
     )
     return shard, targets[keep], lost + rejected
 
@@ -157,7 +154,8 @@ def _require_bands(planes, bands: tuple[str, ...]) -> None:
         raise Rejected(f"missing_band:{missing[0]}", f"needs {', '.join(bands)}; images found: {names}", path)
 
 
-def _load(planes, band: str, survey: Survey, form: StampFormat, config: Config) -> BandImage:
+def load_band(planes, band: str, survey: Survey, form: StampFormat, config: Config) -> BandImage:
+    """Return one band of an image set, calibrated and without its sky; `Rejected` if it cannot be used."""
     from lenspipe.imaging.calibrate import calibrate_band, subtract_sky
     from lenspipe.io.fits import read_band
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from astropy.table import Table
+
 from lenspipe.config import Config, settings_of
 from lenspipe.core.survey import load_survey
 from lenspipe.core.types import Done, Stage, Unit
 from lenspipe.io.shards import Shard, shard_name, write_shard
 from lenspipe.io.store import Store
+from lenspipe.stages.inject import hosts_of, inject_stamps
 
 
 def plan(config: Config, store: Store) -> list[Unit]:
@@ -29,22 +32,31 @@ def plan(config: Config, store: Store) -> list[Unit]:
     settings = {
         **settings_of(config, "simulate.tiles"),
         "min_snr": section.min_snr,
-        "oversample": section.oversample,
     }
+    if section.into:
+        settings_into = settings_of(config, "simulate")
+        del settings_into["simulate"]["tiles"]
+        for number, path in enumerate(hosts_of(section.into)):
+            inputs = (str(path), str(path.with_suffix(".parquet")))
+            payload = {"kind": "inject", "number": number, "path": str(path)}
+            units.append(Unit(f"shard-{number:05d}", payload, inputs, settings_into))
     for number in range(section.tiles.count):
         units.append(Unit(f"tile-{number:05d}", {"kind": "tile", "number": number}, settings=settings))
     return units
 
 
 def work(unit: Unit, config: Config, store: Store) -> Done:
-    """Simulate one shard or one tile."""
+    """Simulate one shard or one tile, or paint lensed sources into one file of real stamps."""
     if unit.payload["kind"] == "tile":
         return _work_tile(unit, config, store)
-    return _work_shard(unit, config, store)
+    if unit.payload["kind"] == "inject":
+        shard, truth = inject_stamps(Path(unit.payload["path"]), config)
+    else:
+        shard, truth = _simulate_shard(unit, config)
+    return _write_set(shard, truth, unit.payload["number"], store)
 
 
-def _work_shard(unit: Unit, config: Config, store: Store) -> Done:
-    from lenspipe.io.tables import write_table
+def _simulate_shard(unit: Unit, config: Config) -> tuple[Shard, Table]:
     from lenspipe.simulate.scene import simulate_stamps
 
     survey = load_survey(config.survey)
@@ -52,9 +64,13 @@ def _work_shard(unit: Unit, config: Config, store: Store) -> Done:
     ids = range(unit.payload["first"], unit.payload["last"])
     bands = survey.model_bands
     image, noise_sigma, truth = simulate_stamps(survey, config.run.seed, ids, config.simulate, bands, size)
-    number = unit.payload["number"]
+    return Shard(image, noise_sigma, bands, survey.pixel_scale, survey.name, config.run.seed), truth
+
+
+def _write_set(shard: Shard, truth: Table, number: int, store: Store) -> Done:
+    from lenspipe.io.tables import write_table
+
     truth["shard"], truth["row"] = number, range(len(truth))
-    shard = Shard(image, noise_sigma, bands, survey.pixel_scale, survey.name, config.run.seed)
     pixels = store.path("simulate", shard_name(number))
     table = store.path("simulate", f"truth/truth-{number:05d}.parquet")
     write_shard(pixels, shard)
@@ -70,7 +86,7 @@ def _work_tile(unit: Unit, config: Config, store: Store) -> Done:
     number = unit.payload["number"]
     tiles, bands = config.simulate.tiles, survey.model_bands
     sky = draw_sky(survey, config.run.seed, tiles, bands, config.simulate.min_snr)
-    tile = render_tile(survey, config.run.seed, number, sky, tiles, bands, config.simulate.oversample)
+    tile = render_tile(survey, config.run.seed, number, sky, tiles, bands)
     paths = write_tile(store.folder("tiles"), survey, tile)
     if number == 0:  # the sky's truth is one table for all tiles
         truth = store.path("tiles", "truth.parquet")
@@ -86,9 +102,9 @@ def gather(config: Config, store: Store) -> Done:
     from lenspipe.io.tables import read_table, write_table
 
     outputs: list[Path] = []
-    if config.simulate.count:
-        count = -(-config.simulate.count // config.simulate.shard_size)
-        parts = [store.path("simulate", f"truth/truth-{n:05d}.parquet") for n in range(count)]
+    numbers = [u.payload["number"] for u in plan(config, store) if u.payload["kind"] != "tile"]
+    if numbers:
+        parts = [store.path("simulate", f"truth/truth-{n:05d}.parquet") for n in numbers]
         outputs.append(store.path("simulate", "truth.parquet"))
         write_table(
             vstack([read_table(p) for p in parts if p.exists()], metadata_conflicts="silent"), outputs[-1]

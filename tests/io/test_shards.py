@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import h5py
 import numpy as np
 import pytest
@@ -35,6 +37,18 @@ def test_rows_alone_and_the_contract_s_attributes(tmp_path):
         assert {"bands", "pixel_scale", "zero_point", "survey", "seed", "schema_version"} <= set(file.attrs)
         assert file.attrs["zero_point"] == 31.4
     assert list_shards(tmp_path) == [tmp_path / "shard-00000.h5"]
+
+
+def test_local_psf_and_gain_go_with_the_stamps(tmp_path):
+    shard = replace(
+        make_shard(), psf_fwhm=np.full((5, 3), 0.9), electrons_per_njy=np.arange(15.0).reshape(5, 3)
+    )
+    write_shard(tmp_path / "a.h5", shard)
+    back = read_shard(tmp_path / "a.h5", np.array([1, 4]))
+    assert np.array_equal(back.electrons_per_njy, shard.electrons_per_njy[[1, 4]])
+    assert back.psf_fwhm == pytest.approx(np.full((2, 3), 0.9))
+    write_shard(tmp_path / "b.h5", make_shard())
+    assert read_shard(tmp_path / "b.h5").psf_fwhm is None
 
 
 def test_same_content_same_bytes(tmp_path):

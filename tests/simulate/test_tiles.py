@@ -12,7 +12,7 @@ from lenspipe.config import TilesSection
 from lenspipe.core.errors import ConfigError
 from lenspipe.core.survey import load_survey
 from lenspipe.simulate.colours import flux_njy
-from lenspipe.simulate.strip import LENS_SEPARATION
+from lenspipe.simulate.strip import LENS_SEPARATION, noise_at, seeing_at
 from lenspipe.simulate.tiles import (
     BAD,
     SATURATED,
@@ -88,7 +88,9 @@ def test_overlapping_tiles_show_the_same_sky_under_other_noise(sky, both):
     good = (both[0]["mask"][:, : 240 - shift, 1] == 0) & (both[1]["mask"][:, shift:, 1] == 0)
     noise = DES.bands["i"].sky_sigma(DES.pixel_scale)
     faint = good & (np.abs(one) < 5 * noise) & (np.abs(two) < 5 * noise)
-    assert np.std((one - two)[faint]) == pytest.approx(np.sqrt(2) * noise, rel=0.1)  # two independent noises
+    weight = np.stack([both[0]["weight"][:, : 240 - shift, 1], both[1]["weight"][:, shift:, 1]])[:, faint]
+    pull = (one - two)[faint] / np.sqrt((1 / weight).sum(axis=0))
+    assert pull.std() == pytest.approx(1, rel=0.1)  # two independent noises
     bright = good & (one > 20 * noise)
     assert bright.sum() > 20
     assert np.corrcoef(one[bright], two[bright])[0, 1] > 0.9
@@ -129,18 +131,59 @@ def test_files(tmp_path, sky, both):
     with fits.open(paths[1]) as hdus:
         assert [hdu.name for hdu in hdus[1:]] == ["SCI", "WGT", "MSK", "PSF"]
         header = hdus["SCI"].header
-        assert (header["BAND"], header["MAGZERO"], header["PSF_FWHM"]) == ("i", 30.0, 0.88)
+        assert (header["BAND"], header["MAGZERO"]) == ("i", 30.0)
+        assert header["PSF_FWHM"] == pytest.approx(both[1]["psf_fwhm"][1])
         njy = 10 ** (0.4 * (31.4 - 30.0))
         assert hdus["SCI"].data * njy == pytest.approx(both[1]["flux"][..., 1], rel=1e-5, abs=1e-4)
         sigma = DES.bands["i"].sky_sigma(DES.pixel_scale)
-        assert 1 / np.sqrt(hdus["WGT"].data.max()) * njy == pytest.approx(sigma, rel=1e-4)
+        weight = hdus["WGT"].data
+        assert 1 / np.sqrt(np.median(weight[weight > 0])) * njy == pytest.approx(sigma, rel=0.2)
+        assert weight == pytest.approx(both[1]["weight"][..., 1] * njy**2, rel=1e-5)
         wcs = WCS(header)
         x, y = wcs.all_world2pix(sky["ra"], sky["dec"], 0)
         expected = both[1]["wcs"].all_world2pix(sky["ra"], sky["dec"], 0)
         assert np.array([x, y]) == pytest.approx(np.array(expected), abs=1e-3)
     again = write_tile(tmp_path / "again", DES, both[1])
     assert again[0].read_bytes() == paths[0].read_bytes()
+    (bare, _) = write_tile(tmp_path / "bare", DES, both[1], weights=False)
+    with fits.open(bare) as hdus:
+        assert [hdu.name for hdu in hdus[1:]] == ["SCI", "MSK", "PSF"]
     assert not list(tmp_path.glob(".*"))
+
+
+def test_seeing_and_depth_vary_smoothly_about_the_survey_s():
+    ra, dec = np.meshgrid(30 + np.linspace(0, 2, 200), -30 + np.linspace(0, 2, 200))
+    for quantity, usual in (
+        (seeing_at(DES, 1, "i", ra, dec), 0.88),
+        (noise_at(DES, 1, "i", ra, dec), DES.bands["i"].sky_sigma(DES.pixel_scale)),
+    ):
+        spread = np.log(quantity / usual)
+        assert abs(spread.mean()) < 0.02
+        assert 0.02 < spread.std() < 0.08
+    near = seeing_at(DES, 1, "i", np.array([30.0, 30.0 + 5 / 3600]), np.full(2, -30.0))
+    assert near[1] == pytest.approx(near[0], rel=0.02)  # 5 arcsec apart
+
+
+def test_noise_is_correlated_where_the_survey_says_so(sky):
+    coadd = DES.model_copy(update={"noise_correlation": (0.2,)})
+    empty = sky[:0]
+    plain, smooth = (render_tile(survey, 1, 0, empty, TILES, BANDS)["flux"] for survey in (DES, coadd))
+    assert smooth.std() == pytest.approx(plain.std(), rel=0.03)
+    for flux, expected in ((plain, 0.0), (smooth, 0.2)):
+        good = flux[:, :, 1]
+        assert np.corrcoef(good[:, 1:].ravel(), good[:, :-1].ravel())[0, 1] == pytest.approx(
+            expected, abs=0.02
+        )
+
+
+def test_some_galaxies_stand_close_together():
+    wide = TilesSection(count=1, size=1000, lenses=0, galaxies_per_arcmin2=30, stars_per_arcmin2=0)
+    places = draw_sky(DES, 1, wide, BANDS)
+    place = SkyCoord(places["ra"], places["dec"], unit="deg")
+    pairs = place[:, None].separation(place[None, :]).arcsec[np.triu_indices(len(place), 1)]
+    near, far = np.count_nonzero(pairs < 10), np.count_nonzero((pairs > 60) & (pairs < 61))
+    expected = far * 10**2 / (61**2 - 60**2)  # of a uniform field, edges left aside
+    assert near > 1.25 * expected
 
 
 def test_same_seed_same_tile(sky, both):

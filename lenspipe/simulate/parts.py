@@ -1,0 +1,94 @@
+"""Scenes of one kind of light each: galaxies and stars alone, or lensed sources alone, from truth rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from astropy.table import Table
+
+from lenspipe.simulate.colours import flux_njy
+from lenspipe.simulate.render import Light, Scene
+
+_LEAST_BULGE_Q = 0.6  # bulges are rounder than their discs
+
+
+def galaxy_scene(truth: Table, bands: Sequence[str]) -> Scene:
+    """Return the rows' galaxies (disc and bulge where there are two) and stars, without any lensing.
+
+    Parameters
+    ----------
+    truth : Table
+        ``x_lens``, ``y_lens``, ``r_lens``, ``r_bulge`` [arcsec], ``n_lens``, ``q_light``, ``phi_light`` [deg],
+        ``mag_lens_<band>``, ``bulge_<band>`` (its share of the light; NaN = one component), ``psf_fwhm_<band>``,
+        ``psf_beta``.
+    bands : sequence of str
+    """
+    light = galaxy_light(truth, bands)
+    return _scene(truth, bands, light, no_light(len(truth), len(bands)))
+
+
+def galaxy_light(truth: Table | Mapping[str, np.ndarray], bands: Sequence[str]) -> Light:
+    """Return the disc and the bulge of galaxies, two components each, from the columns of `galaxy_scene`."""
+    get = {name: np.nan_to_num(np.asarray(truth[name], float)) for name in _GALAXY}
+    flux = _stack(truth, "mag_lens", bands, flux_njy)
+    divided = (get["n_lens"] == 1.0)[:, None]
+    bulge = np.where(divided, np.nan_to_num(_stack(truth, "bulge", bands)), 0.0)
+    return Light(
+        x=_pair(get["x_lens"]), y=_pair(get["y_lens"]), phi=_pair(get["phi_light"]),
+        r_eff=_pair(get["r_lens"], get["r_bulge"]),
+        n=_pair(get["n_lens"], np.full(len(flux), 4.0)),
+        q=_pair(get["q_light"], np.maximum(get["q_light"], _LEAST_BULGE_Q)),
+        flux=np.stack([flux * (1.0 - bulge), flux * bulge], axis=1),
+    )  # fmt: skip
+
+
+def source_scene(truth: Table, bands: Sequence[str]) -> Scene:
+    """Return the rows' lensed sources; theta_e = 0 or NaN leaves them unlensed.
+
+    Parameters
+    ----------
+    truth : Table
+        Lens and source columns of contract.md, ``psf_fwhm_<band>``, ``psf_beta``.
+    bands : sequence of str
+    """
+    source = Light(
+        **{name: np.asarray(truth[column], float)[:, None] for name, column in _SOURCE.items()},
+        flux=_stack(truth, "mag_src", bands, flux_njy)[:, None, :],
+    )
+    return _scene(truth, bands, no_light(len(truth), len(bands)), source)
+
+
+_GALAXY = ("x_lens", "y_lens", "r_lens", "r_bulge", "n_lens", "q_light", "phi_light")
+_SOURCE = {"x": "x_src", "y": "y_src", "r_eff": "r_src", "n": "n_src", "q": "q_src", "phi": "phi_src"}
+
+
+def _scene(truth: Table, bands: Sequence[str], light: Light, source: Light) -> Scene:
+    names = ("theta_e", "phi", "x_lens", "y_lens", "gamma_ext", "phi_ext")
+    lens = {
+        name: np.nan_to_num(np.asarray(truth[name], float))
+        if name in truth.colnames
+        else np.zeros(len(truth))
+        for name in names
+    }
+    q = np.asarray(truth["q"], float) if "q" in truth.colnames else np.ones(len(truth))
+    return Scene(
+        **lens, q=np.where(np.isfinite(q), q, 1.0), light=light, source=source,
+        psf_fwhm=_stack(truth, "psf_fwhm", bands), psf_beta=np.asarray(truth["psf_beta"], float),
+    )  # fmt: skip
+
+
+def no_light(count: int, n_bands: int) -> Light:
+    """Return a light of no components."""
+    none = np.zeros((count, 0))
+    return Light(none, none, none, none, none, none, np.zeros((count, 0, n_bands)))
+
+
+def _pair(first: np.ndarray, second: np.ndarray | None = None) -> np.ndarray:
+    return np.stack([first, first if second is None else second], axis=1)
+
+
+def _stack(
+    truth: Table | Mapping[str, np.ndarray], prefix: str, bands: Sequence[str], convert=np.asarray
+) -> np.ndarray:
+    return np.stack([convert(truth[f"{prefix}_{band}"]) for band in bands], axis=-1).astype(float)

@@ -1,0 +1,68 @@
+"""Photometry of central galaxies against what GalSim drew."""
+
+from __future__ import annotations
+
+import galsim
+import numpy as np
+import pytest
+
+from lenspipe.imaging.photometry import measure_galaxies
+
+SCALE, SEEING, SIGMA = 0.263, 0.9, 5.0
+
+
+def stamps(n_sersic: float, count: int = 16) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    rng = np.random.default_rng(4)
+    truth = {
+        "x": rng.uniform(-0.3, 0.3, count), "y": rng.uniform(-0.3, 0.3, count),
+        "r_eff": rng.uniform(0.6, 1.4, count), "q": rng.uniform(0.4, 0.9, count),
+        "phi": rng.uniform(-90, 90, count),
+    }  # fmt: skip
+    out = np.zeros((count, 77, 77, 2))
+    for k in range(count):
+        galaxy = galsim.Sersic(n_sersic, half_light_radius=truth["r_eff"][k])
+        # galsim's angle starts at +x
+        galaxy = galaxy.shear(q=truth["q"][k], beta=(truth["phi"][k] + 90) * galsim.degrees)
+        profile = galsim.Convolve(galaxy.shift(truth["x"][k], truth["y"][k]), galsim.Gaussian(fwhm=SEEING))
+        image = profile.withFlux(4e4).drawImage(nx=77, ny=77, scale=SCALE).array
+        out[k] = image[..., None] + rng.normal(0, SIGMA, (77, 77, 2))
+    return out, truth
+
+
+def measure(image: np.ndarray) -> dict[str, np.ndarray]:
+    both = (len(image), 2)
+    return measure_galaxies(image, np.full(both, SIGMA), np.full(both, SEEING), SCALE)
+
+
+@pytest.mark.parametrize(
+    ("n_sersic", "size", "flux"), [(1.0, (0.9, 1.15), (0.9, 1.0)), (4.0, (0.6, 0.95), (0.65, 0.85))]
+)
+def test_discs_and_spheroids(n_sersic, size, flux):
+    image, truth = stamps(n_sersic)
+    seen = measure(image)
+    for name in "xy":
+        assert seen[name] == pytest.approx(truth[name], abs=0.03)
+    assert np.max(np.abs((seen["phi"] - truth["phi"] + 90) % 180 - 90)) < 5
+    assert seen["q"] == pytest.approx(truth["q"], abs=0.12)
+    ratio = seen["r_eff"] / truth["r_eff"]
+    assert np.all((ratio > size[0]) & (ratio < size[1]))
+    assert np.all((seen["flux"] / 4e4 > flux[0]) & (seen["flux"] / 4e4 < flux[1]))
+
+
+def test_a_star_is_small_and_round_and_nothing_is_nan():
+    star = galsim.Gaussian(fwhm=SEEING, flux=4e4).drawImage(nx=77, ny=77, scale=SCALE).array
+    rng = np.random.default_rng(5)
+    image = np.stack([np.stack([star] * 2, -1), np.zeros((77, 77, 2))]) + rng.normal(0, SIGMA, (2, 77, 77, 2))
+    image[1] -= 2 * SIGMA
+    seen = measure(image)
+    assert seen["r_eff"][0] < 0.2
+    assert seen["q"][0] > 0.8
+    assert np.isnan(seen["r_eff"][1])
+    assert np.all(np.isnan(seen["flux"][1]))
+
+
+def test_each_stamp_alone_is_measured_alike():
+    image, _ = stamps(1.0, 5)
+    together, alone = measure(image), measure(image[3:4])
+    for name, values in alone.items():
+        assert values == pytest.approx(together[name][3:4], rel=1e-9)
