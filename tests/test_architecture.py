@@ -83,7 +83,7 @@ def test_every_module_has_its_test():
         "training/checkpoint.py": "test_fit",
         "networks/assemble.py": "test_resnet",
         "lensing/coordinates.py": "test_sie",
-        "simulate/sky.py": "test_render",
+        "simulate/packing.py": "test_render",
         "simulate/strip.py": "test_tiles",
         "simulate/field.py": "test_tiles",
         "simulate/nonlens.py": "test_population",

@@ -253,3 +253,9 @@ def test_evaluate_predict_plan_and_report_on_a_run(chain, tmp_path):
     page.unlink()
     assert lenspipe("report", copy).returncode == 0
     assert len(page.read_text()) == pytest.approx(len((chain / "report/index.html").read_text()), rel=0.05)
+
+
+def test_realism_without_images_is_the_user_s_mistake(tmp_path):
+    answer = lenspipe("realism", tmp_path / "nothing.fits", "--survey", "des")
+    assert answer.returncode == 2
+    assert "nothing.fits" in answer.stderr

@@ -93,6 +93,7 @@ def _another(key, default):
         "survey": '"lsst"',
         "simulate.kind": '"lens"',
         "simulate.scene": '"plain"',
+        "simulate.mixture": "{spiral = 1.0}",
         "ingest.kind": '"tile"',
         "train.detector.precision": '"float32"',
         "train.regressor.precision": '"float32"',

@@ -1,0 +1,207 @@
+"""What is to be drawn, as astronomers say it (`Scene`) and as flat arrays (`pack`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+import keras
+import numpy as np
+
+from lenspipe.lensing.gaussians import moffat_gaussians, sersic_gaussians
+from lenspipe.lensing.light import sersic_constants
+from lenspipe.lensing.raytrace import Deflector
+from lenspipe.simulate.arcs import bound_window
+from lenspipe.simulate.foreground import CHUNK
+from lenspipe.simulate.spectrum import transform_psf
+
+#: Gaussians narrower than this share of the PSF are drawn as one of their mean width.
+_UNRESOLVED = 0.3
+#: Gaussians of one pass of the renderer; scenes of up to the smaller number take the smaller pass.
+_PASSES = (16, 32)
+
+
+@dataclass(frozen=True)
+class Light:
+    """Sersic components, m of them an object (padded with flux 0 where an object has fewer).
+
+    A component with n = 0.5 is a Gaussian, twenty times cheaper than another one: what has no name of its
+    own (arms, knots, bars, rings, tails) is made of these. Fluxes may be negative.
+
+    Parameters
+    ----------
+    x, y : array (n, m)
+        Centre [arcsec] from the stamp's centre; of a source, its unlensed position.
+    r_eff : array (n, m)
+        Half-light radius on the intermediate axis [arcsec]; 0 = a star (give it n = 0.5).
+    n : array (n, m)
+        Sersic index, 0.5 to 6.
+    q, phi : array (n, m)
+        Axis ratio and position angle [deg, counter-clockwise from +y].
+    flux : array (n, m, b)
+        Total flux [nJy].
+    """
+
+    x: Any
+    y: Any
+    r_eff: Any
+    n: Any
+    q: Any
+    phi: Any
+    flux: Any
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A batch of n scenes in b bands.
+
+    Parameters
+    ----------
+    theta_e, q, phi, x_lens, y_lens, gamma_ext, phi_ext : array (n,)
+        The deflector, as in `lensing.raytrace.Deflector`; theta_e = 0: no lens.
+    light : Light
+        Foreground components.
+    source : Light
+        Source components, unlensed.
+    psf_fwhm : array (n, b)
+        [arcsec]
+    psf_beta : array (n,)
+        Moffat index; inf or NaN = Gaussian.
+    shift_x, shift_y : array (n, b), optional
+        Astrometric offset of each band's image [arcsec].
+    psf_image : array (n, b, k, k), optional
+        Stars as the detector's pixels see them, on the middle one of k x k pixels, k odd. It stands in for the
+        profile of `psf_fwhm` and `psf_beta`, which still bound what is resolved.
+    """
+
+    theta_e: Any
+    q: Any
+    phi: Any
+    x_lens: Any
+    y_lens: Any
+    gamma_ext: Any
+    phi_ext: Any
+    light: Light
+    source: Light
+    psf_fwhm: Any
+    psf_beta: Any
+    shift_x: Any = None
+    shift_y: Any = None
+    psf_image: Any = None
+
+
+def pack(scene: Scene, size: int, pixel_scale: float) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+    """Return a scene as flat arrays for `draw`, and the forms of its source components.
+
+    All that must be done on the host, in float64, is done here: Sersic constants, sums of Gaussians, the
+    window of the rays. Floats get Keras' default dtype.
+    """
+    arrays: dict[str, Any] = {field.name: getattr(scene, field.name) for field in fields(Deflector)}
+    arrays["psf_fwhm"] = np.asarray(scene.psf_fwhm, np.float64)
+    arrays |= _psf_terms(np.asarray(scene.psf_beta, np.float64))
+    for name in ("shift_x", "shift_y"):
+        moved = getattr(scene, name)
+        arrays[name] = np.zeros_like(arrays["psf_fwhm"]) if moved is None else moved
+    light, source = ({f.name: np.asarray(getattr(part, f.name)) for f in fields(Light)}
+                     for part in (scene.light, scene.source))  # fmt: skip
+    if not light["n"].shape[1]:
+        light = {name: _nothing(values) for name, values in light.items()}
+    narrowest = np.min(arrays["psf_fwhm"] * arrays["psf_sigma"][:, :1], axis=1)
+    arrays |= _gaussian_terms(light, narrowest)
+    arrays |= {f"light_{name}": light[name] for name in _COMPONENT}
+    if scene.psf_image is not None:
+        arrays["psf_spectrum"] = transform_psf(np.asarray(scene.psf_image, np.float64), size)
+    reach = 0.5 * size * pixel_scale + 3.0 * np.max(arrays["psf_fwhm"], axis=1)
+    reach = reach + np.maximum(np.abs(arrays["x_lens"]), np.abs(arrays["y_lens"]))
+    arrays["window"] = bound_window(arrays, source, reach)
+    source["b_n"], source["norm"] = sersic_constants(source["n"])
+    if source["n"].shape[1]:
+        arrays |= {f"source_{name}": values for name, values in source.items()}
+    packed = {name: np.asarray(values, keras.config.floatx()) for name, values in arrays.items()}
+    packed["term_owner"] = arrays["term_owner"].astype(np.int32)
+    packed = choose_terms(packed, 0, packed["term_weight"].shape[1])
+    return packed, tuple(_form(source["n"][:, c]) for c in range(source["n"].shape[1]))
+
+
+def passes(arrays: Mapping[str, np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
+    """Yield packed scenes with some of their Gaussians each, the lensed light with the first.
+
+    All passes have one of few shapes, whatever the scenes hold, so that little has to be compiled.
+    """
+    needed = int(np.max(np.sum(arrays["term_weight"] != 0.0, axis=1), initial=1))
+    step = _PASSES[0] if needed <= _PASSES[0] else _PASSES[1]
+    for start in range(0, needed, step):
+        part = choose_terms(arrays, start, step)
+        owner = part["term_owner"]
+        for name in _COMPONENT:  # a component for each Gaussian: their number is no shape any more
+            values = part[f"light_{name}"]
+            part[f"light_{name}"] = np.take_along_axis(
+                values, owner.reshape(*owner.shape, *(1,) * (values.ndim - 2)), axis=1
+            )
+        part["term_owner"] = np.broadcast_to(np.arange(step, dtype=np.int32), owner.shape)
+        if start:
+            part = {name: value for name, value in part.items() if not name.startswith("source_")}
+        yield part
+
+
+#: What `draw` needs of a foreground component.
+_COMPONENT = ("x", "y", "r_eff", "q", "phi", "flux")
+
+
+def choose_terms(arrays: Mapping[str, np.ndarray], start: int, count: int) -> dict[str, np.ndarray]:
+    """Return packed arrays with `count` of the Gaussians from `start` on, filled up to a multiple of `CHUNK`."""
+    out = dict(arrays)
+    size = CHUNK * -(-count // CHUNK)
+    for name in ("term_owner", "term_sigma", "term_weight"):
+        values = arrays[name][:, start : start + count]
+        out[name] = np.pad(values, ((0, 0), (0, size - values.shape[1])))
+    return out
+
+
+def _psf_terms(beta: np.ndarray) -> dict[str, np.ndarray]:
+    """Return psf_sigma [FWHM] and psf_weight (n, m), as few terms as the PSFs at hand need."""
+    values, inverse = np.unique(np.where(np.isfinite(beta), beta, np.inf), return_inverse=True)
+    terms = [np.stack(parts) for parts in zip(*map(moffat_gaussians, values), strict=True)]
+    needed = 1 if np.all(np.isinf(values)) else terms[0].shape[1]
+    return {"psf_sigma": terms[0][inverse, :needed], "psf_weight": terms[1][inverse, :needed]}
+
+
+def _gaussian_terms(light: Mapping[str, np.ndarray], narrowest: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the Gaussians of a foreground, (n, g) each: their component, sigma [r_eff] and weight.
+
+    Those that the PSF, of sigma `narrowest` (n,) [arcsec], does not resolve are drawn as one; those without
+    flux are left out. Rows are filled up with weight 0.
+    """
+    values, inverse = np.unique(light["n"], return_inverse=True)
+    terms = [np.stack(parts) for parts in zip(*map(sersic_gaussians, values.tolist()), strict=True)]
+    sigma, weight = (part[inverse.reshape(light["n"].shape)] for part in terms)  # (n, m, k)
+    major = light["r_eff"] / np.sqrt(light["q"])
+    hidden = sigma * major[:, :, None] < _UNRESOLVED * narrowest[:, None, None]
+    lump = np.sum(weight * hidden, axis=2, keepdims=True)
+    variance = np.sum(weight * hidden * sigma**2, axis=2, keepdims=True) / np.where(lump == 0.0, 1.0, lump)
+    sigma = np.concatenate([np.sqrt(np.maximum(variance, 0.0)), sigma], axis=2)
+    weight = np.concatenate([lump, np.where(hidden, 0.0, weight)], axis=2)
+    weight = np.where(np.any(light["flux"] != 0.0, axis=-1)[:, :, None], weight, 0.0)
+    count, components, terms_each = weight.shape
+    owner = np.broadcast_to(np.arange(components)[:, None], (components, terms_each)).ravel()
+    flat = (count, components * terms_each)
+    sigma, weight = sigma.reshape(flat), weight.reshape(flat)
+    order = np.argsort(weight == 0.0, axis=1, kind="stable")[:, : np.max(np.sum(weight != 0.0, axis=1))]
+    return {
+        "term_owner": owner[order],
+        "term_sigma": np.take_along_axis(sigma, order, axis=1),
+        "term_weight": np.take_along_axis(weight, order, axis=1),
+    }
+
+
+def _nothing(values: np.ndarray) -> np.ndarray:
+    """Return one component without flux in place of none."""
+    return np.full((values.shape[0], 1, *values.shape[2:]), 0.0 if values.ndim == 3 else 0.5)
+
+
+def _form(n: np.ndarray) -> str:
+    """Return the cheapest form that fits all of a component's Sersic indices."""
+    if np.all(n == 1.0):
+        return "exponential"
+    return "gaussian" if np.all(n == 0.5) else "sersic"

@@ -1,0 +1,75 @@
+"""Faults of the detector: where they were asked for, and nowhere else."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lenspipe.config import PLAIN
+from lenspipe.core.survey import load_survey
+from lenspipe.simulate.artifacts import SATURATION, draw_noise, spoil
+
+DES = load_survey("des")
+BANDS = ("g", "r", "i")
+IDS = np.arange(40)
+SKY = np.tile([2.0, 3.0, 6.0], (40, 1))
+
+
+def noise(correlated=False):
+    return draw_noise(DES, 1, IDS, np.zeros((40, 32, 32, 3), np.float32), SKY, BANDS, correlated)
+
+
+def faulty(image, struck=False, **faults):
+    return spoil(image, SKY, 1, IDS, PLAIN.model_copy(update=faults), np.full(40, struck))
+
+
+def test_noise_has_the_skys_sigma_and_is_the_samples_own():
+    values = noise()
+    assert values.std(axis=(0, 1, 2)) == pytest.approx([2.0, 3.0, 6.0], rel=0.02)
+    alone = draw_noise(DES, 1, [7], np.zeros((1, 32, 32, 3), np.float32), SKY[:1], BANDS, False)
+    assert np.array_equal(alone[0], values[7])
+    assert values.dtype == np.float32
+    assert noise(correlated=True).std(axis=(0, 1, 2)) == pytest.approx([2.0, 3.0, 6.0], rel=0.03)
+
+
+def test_nothing_asked_for_changes_nothing_but_saturation():
+    image = noise()
+    assert np.array_equal(faulty(image), image)
+    image[0, 5, 5] = 1e7
+    assert faulty(image)[0, 5, 5].tolist() == [SATURATION] * 3
+
+
+def test_a_band_is_missing_in_its_share_of_stamps():
+    out = faulty(noise(), missing_bands=0.5)
+    gone = np.all(out == 0, axis=(1, 2))
+    assert np.all(gone.sum(axis=1) <= 1)
+    assert 0.3 < np.mean(gone.any(axis=1)) < 0.7
+
+
+def test_cosmic_rays_are_sharp_bright_and_in_one_band():
+    image = noise()
+    change = faulty(image, cosmic_rays=1.0) - image
+    assert np.all(np.any(change != 0, axis=(1, 2)).sum(axis=1) <= 1)
+    assert np.mean(np.any(change != 0, axis=(1, 2, 3))) > 0.9
+    struck = change > 0
+    assert np.all(change >= 0)
+    assert np.all((change / SKY[:, None, None, :])[struck] > 7.9)
+    assert struck.sum() / 40 < 60  # pixels a stamp
+
+
+def test_artifacts_have_cosmic_rays_near_the_middle():
+    image = noise()
+    changed = np.any(faulty(image, struck=True) != image, axis=-1)
+    assert np.all(changed.any(axis=(1, 2)))
+    rows, columns = np.nonzero(changed)[1:]
+    assert np.hypot(rows - 15.5, columns - 15.5).max() < 6 + 14
+
+
+def test_unusable_pixels_are_filled_with_what_is_near():
+    image = np.broadcast_to(np.float32(5.0), (40, 32, 32, 3))
+    assert faulty(image, masked=1.0)[:, 4:-4, 4:-4] == pytest.approx(5.0, rel=1e-5)
+    image = noise()
+    changed = faulty(image, masked=1.0) != image
+    assert np.all(np.any(changed, axis=(1, 2)).sum(axis=1) <= 1)
+    assert changed.sum(axis=(1, 2, 3)).max() <= 60
+    assert np.mean(changed.any(axis=(1, 2, 3))) > 0.9
