@@ -85,8 +85,6 @@ def test_every_module_has_its_test():
         "lensing/coordinates.py": "test_sie",
         "simulate/packing.py": "test_render",
         "simulate/strip.py": "test_tiles",
-        "simulate/field.py": "test_tiles",
-        "simulate/nonlens.py": "test_population",
         "io/formats.py": "test_tables",
         "report/views.py": "test_html",
         "report/stamps.py": "test_figures",

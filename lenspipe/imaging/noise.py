@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.fft import fft, ifft
+from scipy.fft import fft, irfft, rfft
 from scipy.ndimage import binary_dilation, gaussian_filter
 
 from lenspipe.core.errors import ConfigError
@@ -50,8 +50,8 @@ def correlate_noise(white: np.ndarray, correlation: Sequence[float]) -> np.ndarr
                 f"noise_correlation {list(correlation)} is that of no noise: its power spectrum is negative "
                 "somewhere; give smaller values"
             )
-        amplitude = np.sqrt(power).reshape(-1, *([1] * (-axis - 1)))
-        out = ifft(fft(out, axis=axis) * amplitude, axis=axis).real
+        half = np.sqrt(power[: length // 2 + 1]).astype(white.dtype)
+        out = irfft(rfft(out, axis=axis) * half.reshape(-1, *([1] * (-axis - 1))), length, axis=axis)
     return out
 
 

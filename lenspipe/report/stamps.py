@@ -1,4 +1,4 @@
-"""Stamps in colour, as PNG data URIs."""
+"""Stamps in colour, as arrays and as PNG data URIs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,21 @@ def colour_stamp(
     stretch: float = 12,
     softening: float = 8,
 ) -> str:
-    """Return a stamp in colour as a PNG data URI, +y of the array up.
+    """Return `colour_image` as a PNG data URI, +y of the array up."""
+    rgb = colour_image(image, noise_sigma, rgb_indices, stretch, softening)
+    buffer = io.BytesIO()
+    imsave(buffer, np.ascontiguousarray(rgb[::-1]), format="png", metadata={"Software": "lenspipe"})
+    return data_uri(buffer.getvalue(), "image/png")
+
+
+def colour_image(
+    image: np.ndarray,
+    noise_sigma: np.ndarray,
+    rgb_indices: Sequence[int],
+    stretch: float = 12,
+    softening: float = 8,
+) -> np.ndarray:
+    """Return a stamp in colour (y, x, 3), uint8.
 
     The arcsinh stretch keeps hue whatever the brightness (Lupton et al. 2004, PASP 116, 133, eqs. 2-5).
     All bands are divided by one number, their typical noise: empty sky looks the same in every stamp and
@@ -55,10 +69,7 @@ def colour_stamp(
         np.clip(np.nan_to_num(image[..., k] * w / scale, nan=0.0, posinf=0.0, neginf=0.0), -1e6, 1e6)
         for w, k in zip(weights, indices, strict=True)
     ]
-    rgb = make_lupton_rgb(*channels, minimum=-1, stretch=stretch, Q=softening)  # pyright: ignore
-    buffer = io.BytesIO()
-    imsave(buffer, np.ascontiguousarray(rgb[::-1]), format="png", metadata={"Software": "lenspipe"})
-    return data_uri(buffer.getvalue(), "image/png")
+    return make_lupton_rgb(*channels, minimum=-1, stretch=stretch, Q=softening)  # pyright: ignore
 
 
 def _noise(channel: np.ndarray, sigma: float) -> float:

@@ -1,4 +1,4 @@
-"""Galaxies and stars of the field, and what stands beside a host: companions and neighbours."""
+"""What stands beside a galaxy: satellites and group members at its redshift, the field along the line of sight."""
 
 from __future__ import annotations
 
@@ -6,114 +6,88 @@ from collections.abc import Sequence
 
 import numpy as np
 from astropy.table import Table
-from scipy.special import ndtri
+from scipy.stats import poisson
 
-from lenspipe.core.rng import stream
+from lenspipe.core.rng import uniforms
 from lenspipe.core.survey import Survey
-from lenspipe.simulate.colours import ALIASES, flux_njy, k_correction
-from lenspipe.simulate.population import axis_ratio, position_angle, source_redshift
+from lenspipe.simulate.colours import flux_njy
+from lenspipe.simulate.galaxies import N_UNIFORMS, draw_galaxies, draw_stars
+from lenspipe.simulate.morphology import join
+from lenspipe.simulate.parts import galaxy_light
+from lenspipe.simulate.render import Light
+from lenspipe.simulate.sources import axis_ratio, position_angle
 
-#: Neighbours that a stamp may have; a fixed number, so that batches have one shape.
-MAX_NEIGHBOURS = 4
-FIELD_MAG_RANGE, FIELD_SLOPE = (17.0, 24.5), 0.32  # i band
-FIELD_DENSITY = 12.0  # galaxies to the limit above [arcmin^-2]
-STAR_MAG_RANGE, STAR_SLOPE = (15.0, 23.5), 0.12
-#: Kind of host -> (least, most) companions at its own redshift and colour, beyond chance.
-_COMPANIONS = {"merger": (1, 1), "group": (2, 4)}
-_GROUP_SHARE = 0.25  # of lenses and ellipticals that have a companion too: companions must not tell the label
-
-_STARS = {"u": (1.6, 5.0), "g": (0.45, 2.6), "r": (0.12, 1.1), "z": (-0.05, -0.5), "Y": (-0.05, -0.7)}
-
-
-def star_colour(band: str, redness: np.ndarray) -> np.ndarray:
-    """Return m_band - m_i [mag] of main-sequence stars, redness 0 (F) to 1 (M)."""
-    blue, red = _STARS.get(ALIASES.get(band, band), (0.0, 0.0))
-    return blue + redness * (red - blue)
-
-
-def field_galaxies(u: np.ndarray, bands: Sequence[str]) -> dict[str, np.ndarray]:
-    """Return field galaxies from uniforms `u` (m, 8): r_eff ["], n, q, phi [deg], mag_<band>."""
-    mag_i = _from_counts(u[:, 0], FIELD_MAG_RANGE, FIELD_SLOPE)
-    z = source_redshift(u[:, 1], np.minimum(mag_i, 24.0)) * np.clip((mag_i - 15.0) / 8.0, 0.2, 1.0)
-    early = u[:, 2] < 0.2
-    blue = u[:, 3]
-    out = {
-        "r_eff": 0.55 * 10 ** (-0.15 * (mag_i - 21.0) + 0.2 * ndtri(np.clip(u[:, 4], 1e-9, 1 - 1e-9))),
-        "n": np.where(early, 4.0, 1.0),
-        "q": axis_ratio(u[:, 5], np.where(early, 0.25, 0.4)),
-        "phi": position_angle(u[:, 6]),
-    }
-    out["r_eff"] = np.clip(out["r_eff"], 0.1, 4.0)
-    for band in bands:
-        late = [k_correction(name, band, z) - k_correction(name, "i", z) for name in ("spiral", "blue")]
-        colour = np.where(
-            early,
-            k_correction("early", band, z) - k_correction("early", "i", z),
-            late[0] + blue * (late[1] - late[0]),
-        )
-        out[f"mag_{band}"] = mag_i + colour
-    return out
-
-
-def field_stars(u: np.ndarray, bands: Sequence[str]) -> dict[str, np.ndarray]:
-    """Return field stars from uniforms `u` (m, 8), in the columns of `field_galaxies`."""
-    m = len(u)
-    mag_i = _from_counts(u[:, 0], STAR_MAG_RANGE, STAR_SLOPE)
-    out = {"r_eff": np.zeros(m), "n": np.full(m, 0.5), "q": np.ones(m), "phi": np.zeros(m)}
-    return out | {f"mag_{band}": mag_i + star_colour(band, u[:, 1]) for band in bands}
+#: Galaxies (to i = 24.1) and stars [arcmin^-2] beside a host.
+GALAXY_DENSITY, STAR_DENSITY = 25.0, 1.5
+#: A disc galaxy's bulge fainter than this share of it is not drawn apart.
+_LEAST_BULGE = 0.08
+#: Kind -> (least, most) satellites. Of the others, a share of the early types has one or two.
+_GROUPS = {"group": (2, 4)}
+MAX_SATELLITES = 4
+#: Kinds whose host is the lens population's early type: what stands beside it must not tell the label.
+EARLY = ("lens", "elliptical", "companion", "ring", "merger", "artifact")
 
 
 def draw_neighbours(
-    survey: Survey, seed: int, truth: Table, bands: Sequence[str], size: int
-) -> dict[str, np.ndarray]:
-    """Return x, y, r_eff, n, q, phi (n, MAX_NEIGHBOURS) and flux (n, MAX_NEIGHBOURS, b) [nJy] beside hosts.
+    survey: Survey, seed: int, sample_ids: np.ndarray, bands: Sequence[str], size: int
+) -> Light:
+    """Return the field's galaxies and stars in the stamps: as deep surveys count them, placed at random.
 
-    Companions of the host's redshift come first, then the field's; empty places have no flux. Streams
-    are keyed by sample id.
+    As many components in any batch; empty ones have no flux.
     """
-    count, k = len(truth), MAX_NEIGHBOURS
-    half = 0.5 * size * survey.pixel_scale
-    generators = [stream(seed, "neighbours", int(i)) for i in truth["sample_id"]]
-    u = np.array([g.random((k, 12)) for g in generators]).reshape(count, k, 12)
-    chance = np.array([g.poisson(FIELD_DENSITY * (2 * half / 60.0) ** 2) for g in generators], dtype=int)
-    low, high = (
-        np.array([_COMPANIONS.get(kind, (0, 0)) for kind in truth["kind"]], dtype=int).reshape(-1, 2).T
-    )
-    companions = low + (u[:, 0, 8] * (high - low + 1)).astype(int)
-    hosts = np.isin(truth["kind"], ("lens", "elliptical")) & (u[:, 1, 8] < _GROUP_SHARE)
-    companions = np.where(hosts, 1, companions)[:, None]
-    slot = np.arange(k)[None, :]
-    is_companion = slot < companions
-    is_field = ~is_companion & (slot < companions + chance[:, None])
-
-    galaxies = {
-        name: values.reshape(count, k) for name, values in field_galaxies(u.reshape(-1, 12), bands).items()
-    }
-    # companions: 0.5 to 2.5 mag fainter than the host, mergers brighter and closer
-    merger = (np.asarray(truth["kind"]) == "merger")[:, None]
-    fainter = np.where(merger, 0.2 + 1.3 * u[:, :, 9], 0.5 + 2.0 * u[:, :, 9])
-    r_host = np.asarray(truth["r_lens"])[:, None]
-    separation = np.where(merger, 0.7 + 0.8 * r_host + u[:, :, 10], 1.3 + 4.0 * u[:, :, 10])
-    angle = 2.0 * np.pi * u[:, :, 11]
-    host_x, host_y = (np.asarray(truth[name])[:, None] for name in ("x_lens", "y_lens"))
-    out = {
-        "x": np.where(is_companion, host_x + separation * np.cos(angle), half * (2 * u[:, :, 10] - 1)),
-        "y": np.where(is_companion, host_y + separation * np.sin(angle), half * (2 * u[:, :, 11] - 1)),
-        "r_eff": np.where(is_companion, r_host * 10 ** (-0.24 * fainter), galaxies["r_eff"]),
-        "n": np.where(is_companion, 4.0, galaxies["n"]),
-        "q": galaxies["q"],
-        "phi": galaxies["phi"],
-    }
-    fluxes = []
-    for band in bands:
-        beside = flux_njy(np.asarray(truth[f"mag_lens_{band}"])[:, None] + fainter)
-        fluxes.append(
-            np.where(is_companion, beside, np.where(is_field, flux_njy(galaxies[f"mag_{band}"]), 0.0))
-        )
-    return out | {"flux": np.stack(fluxes, axis=-1)}
+    side = size * survey.pixel_scale
+    parts = []
+    for kind, density in (("galaxy", GALAXY_DENSITY), ("star", STAR_DENSITY)):
+        mean = density * (side / 60.0) ** 2
+        most = int(poisson.ppf(0.99, mean))
+        u = uniforms(seed, f"field/{kind}", sample_ids, 1 + most * (N_UNIFORMS + 2))
+        present = np.arange(most) < np.searchsorted(poisson.cdf(np.arange(most), mean), u[:, :1])
+        u = u[:, 1:].reshape(len(u) * most, N_UNIFORMS + 2)
+        drawn = draw_galaxies(u, density, bands) if kind == "galaxy" else draw_stars(u, bands)
+        columns = {f"{name}_lens": side * (u[:, N_UNIFORMS + k] - 0.5) for k, name in enumerate("xy")}
+        columns |= {"r_lens": drawn["r_eff"], "r_bulge": drawn["r_bulge"], "n_lens": drawn["n"]}
+        columns |= {"q_light": drawn["q"], "phi_light": drawn["phi"]}
+        for band in bands:
+            columns[f"mag_lens_{band}"] = np.where(present.ravel(), drawn[f"mag_{band}"], np.nan)
+            columns[f"bulge_{band}"] = drawn[f"bulge_{band}"]
+        bulge = np.max([columns[f"bulge_{band}"] for band in bands], axis=0) >= _LEAST_BULGE
+        columns |= {f"bulge_{band}": np.where(bulge, columns[f"bulge_{band}"], 0.0) for band in bands}
+        parts.append(_per_stamp(galaxy_light(columns, bands), len(sample_ids)))
+    return join(parts)
 
 
-def _from_counts(u: np.ndarray, limits: tuple[float, float], slope: float) -> np.ndarray:
-    """Return magnitudes whose counts go as 10^(slope m) between two limits."""
-    low, high = (10 ** (slope * m) for m in limits)
-    return np.log10(low + u * (high - low)) / slope
+def draw_satellites(seed: int, truth: Table, bands: Sequence[str], share: float) -> Light:
+    """Return red satellites of the hosts, MAX_SATELLITES components, the missing ones without flux.
+
+    Parameters
+    ----------
+    share : float
+        Of early types outside of groups that have a satellite; one in three of these has two.
+    """
+    u = uniforms(seed, "satellites", np.asarray(truth["sample_id"]), 1 + 5 * MAX_SATELLITES)
+    kinds = np.asarray(truth["kind"], str)
+    low, high = np.array([_GROUPS.get(kind, (0, 0)) for kind in kinds], dtype=int).reshape(-1, 2).T
+    count = low + (u[:, 0] * (high - low + 1)).astype(int)
+    count = np.where(np.isin(kinds, EARLY) & (u[:, 0] < share), np.where(3.0 * u[:, 0] < share, 2, 1), count)
+    present = np.arange(MAX_SATELLITES) < count[:, None]
+    u = u[:, 1:].reshape(len(u), 5, MAX_SATELLITES)
+    fainter = 0.7 + 2.3 * u[:, 0]  # mag; of one colour with the host
+    r_host = np.nan_to_num(np.asarray(truth["r_lens"], float))[:, None]
+    separation = 1.0 + 0.7 * r_host + 7.0 * u[:, 1] ** 1.3
+    angle = 2.0 * np.pi * u[:, 2]
+    flux = [flux_njy(np.asarray(truth[f"mag_lens_{band}"])[:, None] + fainter) * present for band in bands]
+    return Light(
+        x=np.asarray(truth["x_lens"])[:, None] + separation * np.cos(angle),
+        y=np.asarray(truth["y_lens"])[:, None] + separation * np.sin(angle),
+        r_eff=np.maximum(r_host * 10 ** (-0.24 * fainter), 0.05),
+        n=np.full(fainter.shape, 4.0), q=axis_ratio(u[:, 3], 0.25), phi=position_angle(u[:, 4]),
+        flux=np.stack(flux, axis=-1),
+    )  # fmt: skip
+
+
+def _per_stamp(light: Light, count: int) -> Light:
+    """Return components (n * m, k) of m objects a stamp as (n, m * k)."""
+    flat = (count, -1)
+    names = ("x", "y", "r_eff", "n", "q", "phi")
+    columns = {name: getattr(light, name).reshape(flat) for name in names}
+    return Light(**columns, flux=light.flux.reshape(*flat, light.flux.shape[-1]))

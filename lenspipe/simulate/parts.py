@@ -31,9 +31,9 @@ def galaxy_scene(truth: Table, bands: Sequence[str]) -> Scene:
 def galaxy_light(truth: Table | Mapping[str, np.ndarray], bands: Sequence[str]) -> Light:
     """Return the disc and the bulge of galaxies, two components each, from the columns of `galaxy_scene`."""
     get = {name: np.nan_to_num(np.asarray(truth[name], float)) for name in _GALAXY}
-    flux = _stack(truth, "mag_lens", bands, flux_njy)
+    flux = stack_columns(truth, "mag_lens", bands, flux_njy)
     divided = (get["n_lens"] == 1.0)[:, None]
-    bulge = np.where(divided, np.nan_to_num(_stack(truth, "bulge", bands)), 0.0)
+    bulge = np.where(divided, np.nan_to_num(stack_columns(truth, "bulge", bands)), 0.0)
     return Light(
         x=_pair(get["x_lens"]), y=_pair(get["y_lens"]), phi=_pair(get["phi_light"]),
         r_eff=_pair(get["r_lens"], get["r_bulge"]),
@@ -54,7 +54,7 @@ def source_scene(truth: Table, bands: Sequence[str]) -> Scene:
     """
     source = Light(
         **{name: np.asarray(truth[column], float)[:, None] for name, column in _SOURCE.items()},
-        flux=_stack(truth, "mag_src", bands, flux_njy)[:, None, :],
+        flux=stack_columns(truth, "mag_src", bands, flux_njy)[:, None, :],
     )
     return _scene(truth, bands, no_light(len(truth), len(bands)), source)
 
@@ -74,7 +74,7 @@ def _scene(truth: Table, bands: Sequence[str], light: Light, source: Light) -> S
     q = np.asarray(truth["q"], float) if "q" in truth.colnames else np.ones(len(truth))
     return Scene(
         **lens, q=np.where(np.isfinite(q), q, 1.0), light=light, source=source,
-        psf_fwhm=_stack(truth, "psf_fwhm", bands), psf_beta=np.asarray(truth["psf_beta"], float),
+        psf_fwhm=stack_columns(truth, "psf_fwhm", bands), psf_beta=np.asarray(truth["psf_beta"], float),
     )  # fmt: skip
 
 
@@ -88,7 +88,8 @@ def _pair(first: np.ndarray, second: np.ndarray | None = None) -> np.ndarray:
     return np.stack([first, first if second is None else second], axis=1)
 
 
-def _stack(
+def stack_columns(
     truth: Table | Mapping[str, np.ndarray], prefix: str, bands: Sequence[str], convert=np.asarray
 ) -> np.ndarray:
+    """Return the columns `prefix`_<band> as one array (n, b), each put through `convert`."""
     return np.stack([convert(truth[f"{prefix}_{band}"]) for band in bands], axis=-1).astype(float)

@@ -116,7 +116,8 @@ def misalign(q: np.ndarray, phi: np.ndarray, u: np.ndarray) -> dict[str, np.ndar
     q_light = np.asarray(q) + Q_SCATTER * normal[:, 0]
     q_light = 0.2 + np.abs(np.where(q_light > 1.0, 2.0 - q_light, q_light) - 0.2)
     phi_light = 90.0 - (90.0 - (np.asarray(phi) + MISALIGNMENT * normal[:, 1])) % 180.0
-    n_lens = np.clip(4.0 * np.exp(LN_N_SCATTER * normal[:, 2]), *N_RANGE)
+    # two digits, so that the renderer has met most indices before
+    n_lens = np.round(np.clip(4.0 * np.exp(LN_N_SCATTER * normal[:, 2]), *N_RANGE), 2)
     return {"q_light": q_light, "phi_light": phi_light, "n_lens": n_lens}
 
 

@@ -165,9 +165,9 @@ def test_seeing_and_depth_vary_smoothly_about_the_survey_s():
 
 
 def test_noise_is_correlated_where_the_survey_says_so(sky):
-    coadd = DES.model_copy(update={"noise_correlation": (0.2,)})
+    white, coadd = (DES.model_copy(update={"noise_correlation": values}) for values in ((), (0.2,)))
     empty = sky[:0]
-    plain, smooth = (render_tile(survey, 1, 0, empty, TILES, BANDS)["flux"] for survey in (DES, coadd))
+    plain, smooth = (render_tile(survey, 1, 0, empty, TILES, BANDS)["flux"] for survey in (white, coadd))
     assert smooth.std() == pytest.approx(plain.std(), rel=0.03)
     for flux, expected in ((plain, 0.0), (smooth, 0.2)):
         good = flux[:, :, 1]

@@ -36,7 +36,7 @@ def test_a_run_s_galaxies_become_a_training_set(chain, tmp_path):
         with_arcs, without = (shards[r["shard"]].image[r["row"]] for r in (row, same[0]))
         added = with_arcs - without
         unlensed = 10 ** (0.4 * (31.4 - row["mag_src_i"]))
-        noise = np.sqrt(np.sum(np.maximum(added[..., 2], 0.0)))
+        noise = float(np.sqrt(np.sum(np.maximum(added[..., 2], 0.0))))
         assert added[..., 2].sum() == pytest.approx(row["mu"] * unlensed, rel=0.1, abs=5 * noise)
 
 

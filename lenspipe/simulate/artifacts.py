@@ -1,0 +1,111 @@
+"""What the detector and the coaddition do to an image: noise, cosmic rays, unusable pixels, missing bands."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from lenspipe.config import RealismSection
+from lenspipe.core.rng import stream, uniforms
+from lenspipe.core.survey import Survey
+from lenspipe.imaging.cutout import fill_bad_pixels
+from lenspipe.imaging.noise import correlate_noise
+from lenspipe.imaging.observe import noise_sigma
+
+SATURATION = 1e5  # nJy per pixel: stars of about 16 mag
+#: Cosmic rays left in a coadd: how many, length [px], brightness per pixel [sky noise].
+_RAYS, _RAY_LENGTH, _RAY_SIGMA = (1, 3), (2.0, 14.0), (8.0, 60.0)
+_HOLE = (1.0, 4.0)  # radius of a patch of unusable pixels [px]
+
+
+def draw_noise(
+    survey: Survey,
+    seed: int,
+    sample_ids: Sequence[int] | np.ndarray,
+    image: np.ndarray,
+    sky_sigma: np.ndarray,
+    bands: Sequence[str],
+    correlated: bool,
+) -> np.ndarray:
+    """Return the noise (n, y, x, b), float32, of sky and objects in noise-free images.
+
+    Gaussian, not Poisson, electrons: a sampler of whole numbers would make rounding of the renderer, which
+    differs with the batch, into another noise; under this sky none can tell.
+
+    Parameters
+    ----------
+    image : ndarray (n, y, x, b)
+        nJy per pixel.
+    sky_sigma : ndarray (n, b)
+        Noise of an empty pixel [nJy].
+    correlated : bool
+        Whether neighbouring pixels share noise, as the survey's `noise_correlation` says.
+    """
+    gain = np.array([survey.bands[band].electrons_per_njy() for band in bands], dtype=np.float32)
+    shape = image.shape[1:]
+    normal = np.stack(
+        [stream(seed, "noise", int(k)).standard_normal(shape, dtype=np.float32) for k in sample_ids]
+    )
+    if correlated:
+        normal = correlate_noise(normal, survey.noise_correlation)
+    sky = np.asarray(sky_sigma, np.float32)[:, None, None, :]
+    return (normal * noise_sigma(image, gain, sky)).astype(np.float32)
+
+
+def spoil(
+    image: np.ndarray, sky_sigma: np.ndarray, seed: int, sample_ids: np.ndarray, realism: RealismSection,
+    struck: np.ndarray,
+) -> np.ndarray:  # fmt: skip
+    """Return noisy images as ingest hands them on: saturated, some with cosmic rays, filled pixels, a band less.
+
+    Parameters
+    ----------
+    image : ndarray (n, y, x, b), float32
+    sky_sigma : ndarray (n, b)
+    realism : RealismSection
+        cosmic_rays, masked and missing_bands are used.
+    struck : ndarray (n,), bool
+        Those that have cosmic rays in any case, and near the middle.
+    """
+    out = np.minimum(image, np.float32(SATURATION))
+    u = uniforms(seed, "faults", sample_ids, 6)
+    n_bands = image.shape[-1]
+    for k in np.flatnonzero(struck | (u[:, 0] < realism.cosmic_rays)):
+        band = int(u[k, 1] * n_bands)
+        rng = stream(seed, "cosmic rays", int(sample_ids[k]))
+        out[k, :, :, band] += _rays(rng, image.shape[1], bool(struck[k])) * np.float32(sky_sigma[k, band])
+    for k in np.flatnonzero(u[:, 2] < realism.masked):
+        band = int(u[k, 3] * n_bands)
+        bad = _bad_pixels(stream(seed, "bad pixels", int(sample_ids[k])), image.shape[1])
+        filled = fill_bad_pixels(np.where(bad, np.float32(np.nan), out[k, :, :, band]))
+        out[k, :, :, band] = np.nan_to_num(filled, nan=0.0)
+    for k in np.flatnonzero((u[:, 4] < realism.missing_bands) & (n_bands > 1)):
+        out[k, :, :, int(u[k, 5] * n_bands)] = 0.0
+    return out
+
+
+def _rays(rng: np.random.Generator, size: int, central: bool) -> np.ndarray:
+    """Return cosmic rays [sky noise per pixel] (size, size): sharp lines that no PSF has blurred."""
+    out = np.zeros((size, size), dtype=np.float32)
+    reach = 0.12 if central else 0.5
+    for _ in range(rng.integers(_RAYS[0], _RAYS[1] + 1)):
+        start = (0.5 + reach * (2.0 * rng.random(2) - 1.0)) * (size - 1)
+        angle, length = np.pi * rng.random(), rng.uniform(*_RAY_LENGTH)
+        steps = np.arange(0.0, length, 0.25)
+        row, column = (np.rint(s + steps * d).astype(int) for s, d in
+                       zip(start, (np.sin(angle), np.cos(angle)), strict=True))  # fmt: skip
+        inside = (row >= 0) & (row < size) & (column >= 0) & (column < size)
+        out[row[inside], column[inside]] = rng.uniform(*_RAY_SIGMA)
+    return out
+
+
+def _bad_pixels(rng: np.random.Generator, size: int) -> np.ndarray:
+    """Return which pixels are unusable: a dead column, or a patch somewhere."""
+    bad = np.zeros((size, size), dtype=bool)
+    if rng.random() < 0.4:
+        bad[:, rng.integers(size)] = True
+        return bad
+    row, column = np.ogrid[:size, :size]
+    y, x = rng.random(2) * size
+    return bad | ((row - y) ** 2 + (column - x) ** 2 < rng.uniform(*_HOLE) ** 2)
