@@ -39,6 +39,9 @@ class ReportData:
         ``scores_lens``, ``scores_nonlens``; any may be missing.
     regressor : mapping or None
         target -> ``true``, ``median``, ``err_lo``, ``err_hi``, ``unit``, and ``metrics``.
+    training : mapping or None
+        ``image`` (n, y, x, band), ``noise_sigma`` (n, band), ``kinds`` (n,), ``rgb`` (three indices), and
+        ``shortcut`` (AUROC of a classifier that sees no shapes, its error; or None).
     slip : mapping or None
         The fields of slip.json, ``posterior`` (gamma, density) and ``gamma_realizations``.
     history : sequence of mapping or None
@@ -68,6 +71,7 @@ class ReportData:
     softening: float = 8.0
     detector: Mapping[str, Any] | None = None
     regressor: Mapping[str, Mapping[str, Any]] | None = None
+    training: Mapping[str, Any] | None = None
     slip: Mapping[str, Any] | None = None
     history: Sequence[Mapping[str, Any]] | None = None
     funnel: Sequence[Mapping[str, Any]] = ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 
 import numpy as np
@@ -47,3 +48,10 @@ def draw_gallery(
                 colour_image(image[k], noise_sigma[k], rgb_indices), origin="lower", interpolation="nearest"
             )
     return figure
+
+
+def encode_gallery(figure: Figure) -> bytes:
+    """Return the figure as JPEG: noise has no smaller PNG."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="jpeg", dpi=90, pil_kwargs={"quality": 85})
+    return buffer.getvalue()

@@ -49,6 +49,7 @@ def render_report(data: ReportData) -> str:
         headline=views.headline(data),
         cards=views.cards(data),
         flags=views.flags_seen(data.candidates),
+        training=views.training_view(data.training),
         detector=views.detector_view(data.detector),
         regressor=views.regressor_view(data.regressor),
         histories=views.history_pictures(data.history),

@@ -15,6 +15,7 @@ from lenspipe.core.schema import FLAGS, flag_names
 from lenspipe.report.data import ReportData
 from lenspipe.report.figures import (
     Picture,
+    data_uri,
     draw_history,
     draw_one_to_one,
     draw_roc,
@@ -22,6 +23,7 @@ from lenspipe.report.figures import (
     draw_slip,
     picture,
 )
+from lenspipe.report.gallery import draw_gallery, encode_gallery
 from lenspipe.report.stamps import colour_stamp
 
 #: Rows of the quarantine table that the page shows; the file beside it has all.
@@ -226,6 +228,21 @@ def detector_view(detector: Mapping[str, Any] | None) -> dict[str, Any] | None:
             )
         )
     return {"metrics": rows, "pictures": pictures}
+
+
+def training_view(training: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Return what the networks were taught: the kinds and their numbers, the shortcut test, the gallery."""
+    if training is None:
+        return None
+    names, numbers = np.unique(np.asarray(training["kinds"], str), return_counts=True)
+    order = np.argsort(-numbers, kind="stable")
+    shown = draw_gallery(training["image"], training["noise_sigma"], training["kinds"], training["rgb"])
+    shortcut = training.get("shortcut")
+    return {
+        "kinds": ", ".join(f"{numbers[k]:,} {names[k].replace('_', ' ')}" for k in order),
+        "shortcut": f"{shortcut[0]:.2f} ± {shortcut[1]:.2f}" if shortcut else "",
+        "gallery": data_uri(encode_gallery(shown), "image/jpeg"),
+    }
 
 
 def regressor_view(regressor: Mapping[str, Mapping[str, Any]] | None) -> dict[str, Any] | None:

@@ -12,10 +12,13 @@ from lenspipe.core.errors import InputError
 from lenspipe.core.survey import load_survey
 from lenspipe.core.types import Done, Quarantined, Stage, Unit
 from lenspipe.io.cards import read_card
+from lenspipe.io.shards import list_shards, read_shard
 from lenspipe.io.store import Store
 from lenspipe.stages import catalog, ingest
 from lenspipe.stages.stamps import detector_folder, regressor_folder
 
+#: Stamps of the training set that the gallery and the shortcut test look at.
+SHOWN_STAMPS = 2000
 #: Fewer training stamps or epochs than this make a network that shows the workflow and no more.
 SERIOUS_STAMPS, SERIOUS_EPOCHS = 10_000, 20
 
@@ -88,6 +91,7 @@ def collect(config: Config, store: Store):
         rgb=survey.rgb,
         stretch=config.report.stretch,
         softening=config.report.softening,
+        training=_read_training(config, store),
         detector=_read_detector(config, store),
         regressor=_read_regressor(config, store),
         history=_read_history(config, store),
@@ -142,6 +146,36 @@ def read_stamps(candidates, config: Config, store: Store) -> dict[str, Any]:
     if shard is None:
         return {}
     return {"stamps": image, "noise_sigma": noise, "bands": shard.bands, "pixel_scale": shard.pixel_scale}
+
+
+def _read_training(config: Config, store: Store) -> dict[str, Any] | None:
+    """Return some stamps of the run's own training set, and how far a shortcut gets with them."""
+    from lenspipe.io.tables import read_table
+    from lenspipe.training.shortcut import shortcut_auroc
+
+    table = store.path("simulate", "truth.parquet")
+    if not table.exists() or not config.simulate.count:
+        return None
+    truth, survey = read_table(table), load_survey(config.survey)
+    shards, rows = [], 0
+    for path in list_shards(store.folder("simulate")):
+        shards.append(read_shard(path))
+        rows += len(shards[-1].image)
+        if rows >= SHOWN_STAMPS:
+            break
+    if not rows or any(name not in shards[0].bands for name in survey.rgb):
+        return None
+    image = np.concatenate([shard.image for shard in shards])
+    noise = np.concatenate([shard.noise_sigma for shard in shards])
+    kinds = np.asarray(truth["kind"], str)[:rows]
+    try:
+        shortcut = shortcut_auroc(image, noise, kinds == "lens", shards[0].pixel_scale, config.run.seed)
+    except InputError:  # too few of a class
+        shortcut = None
+    return {
+        "image": image, "noise_sigma": noise, "kinds": kinds, "shortcut": shortcut,
+        "rgb": [shards[0].bands.index(name) for name in survey.rgb],
+    }  # fmt: skip
 
 
 def _read_detector(config: Config, store: Store) -> dict[str, Any] | None:

@@ -11,8 +11,8 @@ from lenspipe.io.layout import find_images, group_files
 from lenspipe.simulate.colours import flux_njy
 from lenspipe.simulate.inject import describe_hosts, draw_reference, inject, inject_tile
 from lenspipe.simulate.parts import galaxy_scene, source_scene
-from lenspipe.simulate.selection import MIN_MAGNIFICATION
 from lenspipe.simulate.render import render
+from lenspipe.simulate.selection import MIN_MAGNIFICATION
 from lenspipe.stages.ingest import ingest_images
 from lenspipe.stages.stamps import stamp_format
 

@@ -1,0 +1,59 @@
+"""The configuration: frozen sections, one a stage; a recipe holds only what differs from the defaults.
+
+Unknown keys are refused with the nearest known one. Each field's unit and meaning stands in its
+description, which `lenspipe config --defaults` prints.
+"""
+
+from lenspipe.config.base import Section
+from lenspipe.config.recipe import (
+    config_from,
+    config_hash,
+    describe,
+    load_config,
+    merge_overrides,
+    settings_of,
+    to_toml,
+    with_absolute_paths,
+)
+from lenspipe.config.sections import (
+    TARGETS,
+    CatalogSection,
+    Config,
+    FindSection,
+    IngestSection,
+    ModelSection,
+    ReportSection,
+    RunSection,
+    SlipSection,
+    TrainSection,
+    TrainSections,
+)
+from lenspipe.config.simulation import MIXTURE, PLAIN, RealismSection, SimulateSection, TilesSection
+
+__all__ = [
+    "MIXTURE",
+    "PLAIN",
+    "TARGETS",
+    "CatalogSection",
+    "Config",
+    "FindSection",
+    "IngestSection",
+    "ModelSection",
+    "RealismSection",
+    "ReportSection",
+    "RunSection",
+    "Section",
+    "SimulateSection",
+    "SlipSection",
+    "TilesSection",
+    "TrainSection",
+    "TrainSections",
+    "config_from",
+    "config_hash",
+    "describe",
+    "load_config",
+    "merge_overrides",
+    "settings_of",
+    "to_toml",
+    "with_absolute_paths",
+]

@@ -1,0 +1,143 @@
+"""Settings of the stages, and the whole configuration."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from lenspipe.config.base import Section
+from lenspipe.config.simulation import SimulateSection
+
+TARGETS = ("theta_e", "sigma_v", "z_lens", "z_src")
+
+
+class RunSection(Section):
+    """What holds for the whole run."""
+
+    seed: int = Field(1, ge=0, lt=2**63, description="seed of every random stream")
+    stages: tuple[str, ...] = Field(
+        (), description="stages to run; empty = all that the recipe has inputs for"
+    )
+    retries: int = Field(1, ge=0, description="how often a failed unit is tried again")
+    threads: int = Field(1, ge=1, description="threads of a network at prediction, per worker")
+
+
+class IngestSection(Section):
+    """Tiles and cutouts to stamps."""
+
+    images: tuple[str, ...] = Field(
+        (), description="files, folders or glob patterns; empty = the run's mock tiles"
+    )
+    targets: str = Field("", description="table with ra, dec [deg] (and id); empty = detect sources")
+    kind: Literal["auto", "tile", "cutout"] = Field(
+        "auto", description="auto = an image at most 4 stamps wide is a cutout of its central object"
+    )
+    size: int = Field(0, ge=0, description="side of a stamp [px]; 0 = the detector's, else the survey's")
+    bands: tuple[str, ...] = Field(
+        (), description="bands to cut, in order; empty = the detector's, else the survey's"
+    )
+    resample: bool = Field(False, description="resample images whose pixel scale is not the model's")
+    detect_sigma: float = Field(
+        3.0, gt=0, description="detection threshold per pixel after smoothing [sigma]"
+    )
+    detect_pixels: int = Field(8, ge=1, description="least connected pixels of a source")
+    min_snr: float = Field(10.0, ge=0, description="least signal-to-noise of a source in the detection band")
+    max_mag: float = Field(23.0, description="faintest magnitude of a target in the detection band [mag]")
+    deblend: bool = Field(True, description="separate touching sources")
+    max_bad_fraction: float = Field(
+        0.25, ge=0, le=1, description="largest fraction of unusable pixels in any band of a stamp"
+    )
+
+
+class TrainSection(Section):
+    """One network, k-fold."""
+
+    data: str = Field("", description="folder of a simulated set; empty = the run's own simulations")
+    architecture: str = Field("", description="network by name; empty = the task's default")
+    folds: int = Field(0, ge=0, description="number of folds; 0 = this network is not trained")
+    epochs: int = Field(20, ge=1, description="passes over the training folds")
+    batch_size: int = Field(64, ge=1, description="stamps per step")
+    learning_rate: float = Field(1e-3, gt=0, description="peak learning rate; cosine decay, linear warm-up")
+    weight_decay: float = Field(1e-4, ge=0, description="AdamW weight decay")
+    label_smoothing: float = Field(0.0, ge=0, lt=1, description="detector only")
+    dropout: float = Field(0.1, ge=0, lt=1, description="MC dropout rate of the head")
+    bn_momentum: float = Field(0.9, gt=0.5, lt=1, description="batch-norm momentum, Keras convention")
+    precision: Literal["auto", "float32", "mixed_bfloat16"] = Field(
+        "auto", description="auto = mixed_bfloat16 where the processor has it"
+    )
+    threads: int = Field(
+        1, ge=1, description="threads per fold on a CPU; another number changes the last bits of the weights"
+    )
+    targets: tuple[Literal["theta_e", "sigma_v", "z_lens", "z_src"], ...] = Field(
+        TARGETS, description="regressor only: what to predict"
+    )
+
+
+class TrainSections(Section):
+    """Both networks."""
+
+    detector: TrainSection = TrainSection()
+    regressor: TrainSection = TrainSection()
+
+
+class FindSection(Section):
+    """Scores."""
+
+    detector: str = Field("", description="model bundle; empty = the run's own")
+    mc_samples: int = Field(20, ge=1, description="dropout passes per network")
+    batch_size: int = Field(64, ge=1, description="stamps at once")
+
+
+class ModelSection(Section):
+    """Posteriors of the lens parameters."""
+
+    regressor: str = Field("", description="model bundle; empty = the run's own")
+    mc_samples: int = Field(200, ge=2, description="dropout passes per network")
+    batch_size: int = Field(64, ge=1, description="stamps at once")
+
+
+class CatalogSection(Section):
+    """Candidates."""
+
+    threshold: float = Field(0.5, ge=0, le=1, description="least score of a candidate")
+    top: int = Field(0, ge=0, description="keep at most so many, best first; 0 = all")
+    merge_radius: float = Field(1.0, gt=0, description="detections closer than this are one object [arcsec]")
+    known: str = Field("", description="table of known lenses to match: name, ra, dec")
+    known_radius: float = Field(3.0, gt=0, description="match radius [arcsec]")
+    prefix: str = Field("LP", description="acronym in IAU names")
+
+
+class SlipSection(Section):
+    """The gravitational slip."""
+
+    model: Literal["sis"] = Field("sis", description="mass model of the likelihood")
+    realizations: int = Field(100, ge=1, description="bootstrap resamplings of the sample")
+    spectroscopy: str = Field(
+        "", description="table with ra, dec, z_lens, z_src, sigma_v, sigma_v_err; empty = the mock tiles'"
+    )
+    match_radius: float = Field(2.0, gt=0, description="match radius [arcsec]")
+
+
+class ReportSection(Section):
+    """The page."""
+
+    candidates: int = Field(100, ge=1, description="candidates shown")
+    stretch: float = Field(12.0, gt=0, description="Lupton stretch [sigma of the noise]")
+    softening: float = Field(8.0, gt=0, description="Lupton Q")
+    note: str = Field("", description="a line of your own at the head of the page")
+
+
+class Config(Section):
+    """A whole recipe."""
+
+    survey: str = Field("des", description="packaged survey, or path of a survey file")
+    run: RunSection = RunSection()
+    simulate: SimulateSection = SimulateSection()
+    ingest: IngestSection = IngestSection()
+    train: TrainSections = TrainSections()
+    find: FindSection = FindSection()
+    model: ModelSection = ModelSection()
+    catalog: CatalogSection = CatalogSection()
+    slip: SlipSection = SlipSection()
+    report: ReportSection = ReportSection()

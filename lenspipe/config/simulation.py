@@ -1,0 +1,96 @@
+"""Settings of the simulations: training sets, their realism and non-lenses, mock tiles."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from lenspipe.config.base import Section
+
+
+class TilesSection(Section):
+    """Mock survey tiles with injected lenses."""
+
+    count: int = Field(0, ge=0, description="number of overlapping tiles; 0 = none")
+    size: int = Field(1000, ge=128, description="side of a tile [px]")
+    overlap: float = Field(30.0, ge=0, description="overlap of neighbours [arcsec]")
+    galaxies_per_arcmin2: float = Field(
+        60.0,
+        ge=0,
+        description="field galaxies, as deep as this density goes: 12 to i = 23, 60 to 25.5 [arcmin^-2]",
+    )
+    stars_per_arcmin2: float = Field(2.0, ge=0, description="stars [arcmin^-2]")
+    lenses: int = Field(12, ge=0, description="lenses injected per tile")
+
+
+#: Kinds of non-lenses and their shares of the default mixture: those that finders mistake for lenses lead.
+MIXTURE = {
+    "companion": 0.18, "spiral": 0.18, "elliptical": 0.12, "group": 0.1, "merger": 0.1, "ring": 0.08,
+    "disc": 0.06, "edge_on": 0.06, "star": 0.02, "double": 0.03, "spike": 0.02, "artifact": 0.04, "empty": 0.01,
+}  # fmt: skip
+
+
+class RealismSection(Section):
+    """What full scenes have and plain ones have not."""
+
+    misaligned: bool = Field(True, description="lens light is not exactly shaped and turned like its mass")
+    clumps: bool = Field(True, description="sources have star-forming knots and a bulge")
+    satellites: float = Field(0.25, ge=0, le=1, description="share of early types that have a satellite")
+    neighbours: bool = Field(True, description="galaxies and stars along the line of sight")
+    correlated_noise: bool = Field(True, description="noise as resampling leaves it, see noise_correlation")
+    astrometry: float = Field(0.1, ge=0, description="offsets between the bands along an axis, rms [px]")
+    masked: float = Field(
+        0.1, ge=0, le=1, description="share of stamps with unusable pixels in a band, filled as ingest does"
+    )
+    cosmic_rays: float = Field(
+        0.02, ge=0, le=1, description="share of stamps with cosmic rays left in a band"
+    )
+    missing_bands: float = Field(
+        0.01, ge=0, le=1, description="share of stamps one of whose bands is all zero"
+    )
+
+
+#: Nothing but a lens galaxy, a source, PSF and noise.
+PLAIN = RealismSection(
+    misaligned=False, clumps=False, satellites=0.0, neighbours=False, correlated_noise=False,
+    astrometry=0.0, masked=0.0, cosmic_rays=0.0, missing_bands=0.0,
+)  # fmt: skip
+
+
+class SimulateSection(Section):
+    """Training sets and mock tiles."""
+
+    count: int = Field(0, ge=0, description="number of stamps; 0 = none")
+    into: str = Field(
+        "", description="run whose ingested stamps of real galaxies get lensed sources; empty = none"
+    )
+    kind: Literal["lens", "nonlens", "mixed"] = Field("mixed", description="classes; mixed = half lenses")
+    scene: Literal["full", "plain"] = Field(
+        "full", description="plain = lens galaxy and one source only; full = all of simulate.realism too"
+    )
+    noiseless: bool = Field(False, description="leave out sky and Poisson noise, and the detector's faults")
+    size: int = Field(0, ge=0, description="side of a stamp [px]; 0 = the survey's stamp_size")
+    shard_size: int = Field(512, ge=1, description="stamps per file")
+    min_snr: float = Field(20.0, ge=0, description="least signal-to-noise of the lensed source, best band")
+    mixture: dict[str, float] = Field(
+        MIXTURE, description="kind of non-lens -> share, made to add up to 1; kinds not named are left out"
+    )
+    realism: RealismSection = RealismSection()
+    tiles: TilesSection = TilesSection()
+
+    @field_validator("mixture")
+    @classmethod
+    def _known_kinds(cls, mixture: dict[str, float]) -> dict[str, float]:
+        for kind, share in mixture.items():
+            if kind not in MIXTURE:
+                raise ValueError(f"no kind of non-lens is called {kind!r}; there are {', '.join(MIXTURE)}")
+            if not 0.0 <= share < float("inf"):
+                raise ValueError(f"the share of {kind} must be 0 or more, received {share}")
+        if not sum(mixture.values()) > 0:
+            raise ValueError("at least one kind of non-lens needs a share above 0")
+        return mixture
+
+    def effects(self) -> RealismSection:
+        """Return the realism of these scenes: none of it where they are plain."""
+        return self.realism if self.scene == "full" else PLAIN
