@@ -230,7 +230,7 @@ def _run_stage(
         "counts": counts,
     }
     facts = [f"{len(done)}/{len(units)} units" + (f" ({cached} done before)" if cached else "")]
-    facts += [f"{number} {name.replace('_', ' ')}" for name, number in counts.items()]
+    facts += [f"{number:,} {name.replace('_', ' ')}" for name, number in counts.items()]
     facts += [f"{quarantined} quarantined"] if quarantined else []
     facts += [f"{len(failures)} FAILED"] if failures else []
     journal.end_stage(", ".join(facts) + f", {seconds:.1f} s", **entry)

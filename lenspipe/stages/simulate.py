@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 from astropy.table import Table
 
 from lenspipe.config import Config, settings_of
@@ -71,11 +72,15 @@ def _write_set(shard: Shard, truth: Table, number: int, store: Store) -> Done:
     from lenspipe.io.tables import write_table
 
     truth["shard"], truth["row"] = number, range(len(truth))
+    lenses = int(np.sum(np.asarray(truth["kind"], str) == "lens"))
+    drawn = {"lens": lenses, "nonlens": len(truth) - lenses}
+    shares = truth.meta.pop("acceptance", {})
+    tried = sum(round(drawn[name] / share) for name, share in shares.items() if name in drawn)
     pixels = store.path("simulate", shard_name(number))
     table = store.path("simulate", f"truth/truth-{number:05d}.parquet")
     write_shard(pixels, shard)
     write_table(truth, table)
-    return Done((pixels, table), {"stamps": len(truth)})
+    return Done((pixels, table), {"stamps": len(truth)} | ({"candidates_tried": tried} if tried else {}))
 
 
 def _work_tile(unit: Unit, config: Config, store: Store) -> Done:
