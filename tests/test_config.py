@@ -7,6 +7,7 @@ from support import ROOT
 
 from lenspipe.config import (
     Config,
+    config_from,
     config_hash,
     describe,
     load_config,
@@ -128,3 +129,8 @@ def test_paths_become_absolute_and_names_stay(tmp_path, monkeypatch):
     assert config.find.detector == str(tmp_path / "models/d")
     assert config.ingest.images == (str(tmp_path / "t/*.fits"),)
     assert (config.survey, config.catalog.known) == ("des", "")
+
+
+def test_stamps_are_either_simulated_or_cut_from_images():
+    with pytest.raises(ConfigError, match=r"simulate: count and into exclude each other.*images$"):
+        config_from({"simulate": {"count": 4, "into": "run"}})

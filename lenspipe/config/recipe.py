@@ -74,7 +74,10 @@ def _explain(item: Any) -> str:
         close = difflib.get_close_matches(key, [name for name, *_ in describe()], n=1, cutoff=0.5)
         hint = f"; did you mean {close[0]!r}?" if close else "; `lenspipe config --defaults` lists all keys"
         return f"unknown key {key!r}{hint}"
-    return f"{key}: {item['msg']}, received {item['input']!r}"
+    message = item["msg"].removeprefix("Value error, ")
+    if isinstance(item["input"], dict):  # a whole section is not what is wrong
+        return f"{key}: {message}"
+    return f"{key}: {message}, received {item['input']!r}"
 
 
 #: Settings that name a file or folder.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from lenspipe.config.base import Section
 
@@ -90,6 +90,12 @@ class SimulateSection(Section):
         if not sum(mixture.values()) > 0:
             raise ValueError("at least one kind of non-lens needs a share above 0")
         return mixture
+
+    @model_validator(mode="after")
+    def _one_source_of_stamps(self) -> SimulateSection:
+        if self.count and self.into:
+            raise ValueError("count and into exclude each other: stamps are simulated, or cut from images")
+        return self
 
     def effects(self) -> RealismSection:
         """Return the realism of these scenes: none of it where they are plain."""

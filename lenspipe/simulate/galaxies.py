@@ -28,8 +28,6 @@ REDDENING = 0.12
 _REDDENED = {"u": 1.8, "g": 1.0, "r": 0.4, "i": 0.0, "z": -0.25, "Y": -0.4}
 STAR_RANGE, STAR_SLOPE = (14.0, 24.5), 0.12  # i band, at middle galactic latitudes
 N_UNIFORMS = 10  # that one object needs
-#: m_band - m_i [mag] of F and of M dwarfs.
-_STARS = {"u": (1.6, 5.0), "g": (0.45, 2.6), "r": (0.12, 1.1), "z": (-0.05, -0.5), "Y": (-0.05, -0.7)}
 #: m_band - m_i [mag] of the bluest (F) and the reddest (M) main-sequence stars.
 _STARS = {"u": (1.6, 5.0), "g": (0.45, 2.6), "r": (0.12, 1.1), "z": (-0.05, -0.5), "Y": (-0.05, -0.7)}
 

@@ -4,7 +4,7 @@ What surrounds a real galaxy (neighbours, noise, artefacts, its own shape) canno
 it can be photographed, so modern searches train on real galaxies with simulated arcs (HOLISMOKES,
 Canameras et al. 2020; SuGOHI, Jaelani et al. 2024). Here every galaxy that looks like a lens galaxy of
 the population in brightness, colour and size gets the deflector and source of one of those, its own
-centre, shape and angle, the local PSF, and the arcs' own Poisson noise.
+centre, shape and angle, a PSF as wide as the image's, and the arcs' own Poisson noise.
 """
 
 from __future__ import annotations
@@ -177,7 +177,7 @@ def inject(
             arcs[rows] = render(source_scene(beside, bands), image.shape[1], survey.pixel_scale)[1]
             for name in beside.colnames:
                 truth[name][rows] = beside[name]
-        for name in ("theta_e", "gamma_ext", "phi_ext", "mu"):
+        for name in ("theta_e", "gamma_ext", "phi_ext", "mu", "snr", *(f"snr_{band}" for band in bands)):
             truth[name] = np.nan
     arcs = np.where(arcs < FAINTEST * np.asarray(noise_sigma)[:, None, None, :], np.float32(0), arcs)
     out = np.asarray(image, np.float32).copy()

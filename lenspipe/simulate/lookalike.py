@@ -36,11 +36,13 @@ TAIL_SHARE = 0.35  # of a merging galaxy's light
 _TRAIL_SIGMA = (1.0, 8.0)  # brightness of a satellite's trail [sky noise per pixel]
 
 
-def surround(seed: int, truth: Table, bands: Sequence[str], detailed: bool) -> Light:
+def surround(seed: int, truth: Table, bands: Sequence[str], pixel_scale: float, detailed: bool) -> Light:
     """Return the light beside and around the hosts of non-lenses, from the source's columns.
 
     Parameters
     ----------
+    pixel_scale : float
+        [arcsec]
     detailed : bool
         Whether with knots, arms, tails, spikes and trails, or as one Sersic component each.
     """
@@ -53,7 +55,8 @@ def surround(seed: int, truth: Table, bands: Sequence[str], detailed: bool) -> L
         return sersic(*(get[name] for name in ("x_src", "y_src", "r_src", "n_src", "q_src", "phi_src")), flux)
     here = get | {
         "star": stack_columns(truth, "mag_lens", bands, flux_njy),
-        "sky": stack_columns(truth, "sky_sigma", bands),
+        "sky": stack_columns(truth, "sky_sigma", bands) / pixel_scale**2,
+        "psf_fwhm": stack_columns(truth, "psf_fwhm", bands),
     }
     here["struck"] = are_struck(seed, truth)
     here["u"] = uniforms(seed, "shape", np.asarray(truth["sample_id"]), _UNIFORMS)
@@ -147,8 +150,7 @@ def _shape_trail(
     band = np.arange(len(bands)) == (u[:, :1] * len(bands)).astype(int)
     low, high = _TRAIL_SIGMA
     level = np.where(here["struck"], 0.0, low + (high - low) * u[:, 2])[:, None]
-    # a line's flux per pixel, times the pixels that it would cover were it all as bright
-    return trail(here["x_lens"], here["y_lens"], here["sky"] * band * level * 1000.0, u[:, 3:5])
+    return trail(here["x_lens"], here["y_lens"], here["sky"] * band * level, here["psf_fwhm"], u[:, 3:5])
 
 
 _ELLIPSE = ("x_src", "y_src", "r_src", "q_src", "phi_src")

@@ -207,15 +207,19 @@ def spikes(x: np.ndarray, y: np.ndarray, flux: np.ndarray, u: np.ndarray) -> Lig
     return join([lines, aureole, ghost])
 
 
-def trail(x: np.ndarray, y: np.ndarray, flux: np.ndarray, u: np.ndarray) -> Light:
+def trail(x: np.ndarray, y: np.ndarray, peak: np.ndarray, psf_fwhm: np.ndarray, u: np.ndarray) -> Light:
     """Return the trail of a satellite or meteor near a position: a line across the stamp.
 
     Parameters
     ----------
-    flux : ndarray (m, b)
-        Of the whole line, most of which lies outside of the stamp.
+    peak : ndarray (m, b)
+        Surface brightness along the line as the PSF leaves it [nJy / arcsec^2].
+    psf_fwhm : ndarray (m, b)
+        [arcsec]
     u : ndarray (m, 2)
     """
+    length, width = (half / np.sqrt(2.0 * np.log(2.0)) for half in (TRAIL_LENGTH, TRAIL_WIDTH))
+    flux = peak * 2.0 * np.pi * length * np.hypot(width, psf_fwhm / np.sqrt(8.0 * np.log(2.0)))
     offset, tilt = 2.0 * ndtri(0.02 + 0.96 * u[:, 0]), 180.0 * u[:, 1]
     dx, dy = offset * np.cos(np.radians(tilt)), offset * np.sin(np.radians(tilt))
     return sersic(

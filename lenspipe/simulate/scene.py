@@ -174,7 +174,8 @@ def build_scene(
         else:
             source = sersic(**disc, n=get["n_src"], flux=flux)
     else:
-        parts.append(surround(seed, truth, bands, effects.clumps))
+        # the shapes that make a kind what it is are no matter of taste
+        parts.append(surround(seed, truth, bands, survey.pixel_scale, effects != PLAIN))
     if effects.satellites or effects.neighbours:
         parts.append(draw_satellites(seed, truth, bands, effects.satellites))
     if effects.neighbours:

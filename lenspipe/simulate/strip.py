@@ -18,7 +18,7 @@ from lenspipe.core.errors import ConfigError
 from lenspipe.core.rng import derive_seed, stream
 from lenspipe.core.survey import Survey
 from lenspipe.simulate.galaxies import N_UNIFORMS, draw_galaxies, draw_stars
-from lenspipe.simulate.scene import simulate_stamps
+from lenspipe.simulate.scene import draw_truth
 
 RA0, DEC0 = 30.0, -30.0
 LENS_SEPARATION, LENS_MARGIN, CLEARANCE = 16.0, 12.0, 4.0  # arcsec: to lenses, edges, field objects
@@ -164,9 +164,7 @@ def _lens_positions(seed: int, count: int, length: float, side: float) -> tuple[
 def _lenses(survey: Survey, seed: int, count: int, bands: Sequence[str], min_snr: float) -> Table:
     """Return truth rows of lenses, positions relative to the lens galaxy."""
     section = SimulateSection(kind="lens", scene="plain", noiseless=True, min_snr=min_snr)
-    _, _, truth = simulate_stamps(
-        survey, derive_seed(seed, "sky"), range(count), section, bands, survey.stamp_size
-    )
+    truth = draw_truth(survey, derive_seed(seed, "sky"), range(count), section, bands)
     for axis in "xy":
         truth[f"{axis}_src"] -= truth[f"{axis}_lens"]
     return truth

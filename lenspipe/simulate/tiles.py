@@ -34,7 +34,8 @@ BAD, SATURATED = 1, 2  # mask bits
 SATURATION = 1e5  # nJy per pixel: stars of about 16 mag
 BAD_FRACTION = 1e-4
 _BATCH = 256  # objects in memory at once
-_ARCS, _PSF_SIDE = 49, 49  # sides of the stamps of lensed sources and of the PSF's image [px]
+_PSF_SIDE = 49  # of the PSF's image [px]
+_ARCS_REACH = 6.5  # arcsec: arcs end within
 _STAMPS = (49, 257)  # sides of the stamps that objects are drawn on [px]; odd: centred on a pixel
 
 
@@ -62,7 +63,7 @@ def render_tile(
     inside = (np.maximum(np.abs(x - middle), np.abs(y - middle)) < 0.5 * (tiles.size + sides)).nonzero()[0]
     lenses = inside[np.asarray(sky["kind"])[inside] == "lens"]
     groups = [(inside[sides[inside] == side], side, 0) for side in _STAMPS]
-    for rows, side, part in [*groups, (lenses, _ARCS, 1)]:
+    for rows, side, part in [*groups, (lenses, _arcs_side(survey), 1)]:
         for first in range(0, len(rows), _BATCH):
             some = rows[first : first + _BATCH]
             column, row = np.rint(x[some]).astype(int), np.rint(y[some]).astype(int)
@@ -134,6 +135,11 @@ def _shifted(rows: Table, offset: tuple[np.ndarray, np.ndarray], pixel_scale: fl
         for part in ("lens", "src"):
             rows[f"{name}_{part}"] += pixels * pixel_scale
     return rows
+
+
+def _arcs_side(survey: Survey) -> int:
+    """Return the side of the stamps that lensed sources are drawn on [px], odd."""
+    return 2 * round(_ARCS_REACH / survey.pixel_scale) + 1
 
 
 def _stamp_sides(survey: Survey, sky: Table, bands: Sequence[str]) -> np.ndarray:

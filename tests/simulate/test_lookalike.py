@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -25,11 +27,11 @@ def table():
 def test_detail_keeps_the_flux_of_the_table(table):
     kinds = np.asarray(table["kind"], str)
     rows = table[np.isin(kinds, ("companion", "disc", "edge_on", "spiral", "ring", "merger", "double"))]
-    light = surround(1, rows, BANDS, detailed=True)
+    light = surround(1, rows, BANDS, DES.pixel_scale, detailed=True)
     expected = np.stack([flux_njy(rows[f"mag_src_{band}"]) for band in BANDS], axis=-1)
     assert light.flux.sum(axis=1) == pytest.approx(expected, rel=1e-9)
     assert np.all(light.flux >= 0)
-    plain = surround(1, rows, BANDS, detailed=False)
+    plain = surround(1, rows, BANDS, DES.pixel_scale, detailed=False)
     assert plain.flux[:, 0] == pytest.approx(expected, rel=1e-9)
     assert np.all(np.isfinite(light.x) & np.isfinite(light.r_eff) & (light.q > 0))
 
@@ -47,7 +49,28 @@ def test_every_kind_can_be_drawn(table):
 def test_artifacts_have_either_a_trail_or_cosmic_rays(table):
     rows = table[np.asarray(table["kind"], str) == "artifact"]
     struck = are_struck(1, rows)
-    trail = np.any(surround(1, rows, BANDS, detailed=True).flux > 0, axis=(1, 2))
+    trail = np.any(surround(1, rows, BANDS, DES.pixel_scale, detailed=True).flux > 0, axis=(1, 2))
     assert np.array_equal(trail, ~struck)
     assert 0.2 < struck.mean() < 0.8
     assert not np.any(are_struck(1, table[np.asarray(table["kind"], str) == "ring"]))
+
+
+@pytest.mark.parametrize(("name", "bands"), [("des", BANDS), ("hst", ("F814W",))])
+def test_a_trail_is_seen_whatever_the_pixels(name, bands):
+    survey = load_survey(name)
+    size = round(16.0 / survey.pixel_scale)  # wide enough for every trail to cross
+    rows = draw_nonlenses(survey, 1, np.arange(40), bands, {"artifact": 1.0})
+    rows = rows[~are_struck(1, rows)]
+    light = surround(1, rows, bands, survey.pixel_scale, detailed=True)
+    with_trail = build_scene(survey, 1, rows, bands, size, RealismSection(neighbours=False, satellites=0))
+    host = dataclasses.replace(
+        with_trail, light=dataclasses.replace(with_trail.light, flux=with_trail.light.flux * 0)
+    )
+    assert light.flux.shape[0] == len(rows)
+    bare = dataclasses.replace(host, light=light)
+    images, _ = render(bare, size, survey.pixel_scale)
+    sky = np.stack([rows[f"sky_sigma_{band}"] for band in bands], axis=-1)
+    peak = (images.max(axis=(1, 2)) / sky).max(axis=1)  # one band has it
+    assert np.median(peak) == pytest.approx(4.5, abs=1.2)  # levels of 1 to 8
+    assert peak.min() > 0.7
+    assert peak.max() < 8.2

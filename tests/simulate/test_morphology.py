@@ -78,7 +78,7 @@ def test_a_ghost_is_dark_in_the_middle_and_spikes_are_at_right_angles():
 
 
 def test_a_trail_is_a_line():
-    light = m.trail(np.zeros(3), np.zeros(3), np.ones((3, 3)), uniforms(3, 2))
+    light = m.trail(np.zeros(3), np.zeros(3), np.ones((3, 3)), np.ones((3, 3)), uniforms(3, 2))
     assert np.all(light.q < 0.01)
     assert light.r_eff / np.sqrt(light.q) == pytest.approx(m.TRAIL_LENGTH)
 
