@@ -259,3 +259,10 @@ def test_realism_without_images_is_the_user_s_mistake(tmp_path):
     answer = lenspipe("realism", tmp_path / "nothing.fits", "--survey", "des")
     assert answer.returncode == 2
     assert "nothing.fits" in answer.stderr
+
+
+def test_cuts_that_no_lens_passes_are_the_user_s_mistake(tmp_path):
+    answer = lenspipe("simulate", "--count", "4", "--out", tmp_path / "set", "--set", "simulate.min_snr=1e6")
+    assert answer.returncode == 2
+    assert "S/N" in answer.stderr
+    assert len(answer.stderr.strip().splitlines()) <= 3

@@ -16,7 +16,7 @@ from functools import cache
 import numpy as np
 from scipy.special import ndtri
 
-from lenspipe.core.errors import LenspipeError
+from lenspipe.core.errors import ConfigError
 from lenspipe.core.rng import uniform_at
 from lenspipe.core.survey import Survey
 from lenspipe.lensing.cosmology import ARCSEC, SPEED_OF_LIGHT
@@ -83,7 +83,7 @@ def first_detectable(
 
     Raises
     ------
-    LenspipeError
+    ConfigError
         If fewer than one in a million are detectable.
     """
     found: dict[str, np.ndarray] = {}
@@ -107,7 +107,7 @@ def first_detectable(
         pending = np.setdiff1d(pending, rows)
         trials, hits = int(tried.sum()), hits + len(candidates["owner"])
         if trials > _HOPELESS and hits < _LEAST_ACCEPTANCE * trials:
-            raise LenspipeError(_hopeless(survey, min_snr, trials, hits, lost))
+            raise ConfigError(_hopeless(survey, min_snr, trials, hits, lost))
     return {name: found[name] for name in found if name not in _INTERNAL}, hits, trials
 
 

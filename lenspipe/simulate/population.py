@@ -1,4 +1,11 @@
-"""The population of galaxy-scale lenses that a survey can discover (Collett 2015, LensPop), as truth tables."""
+"""The population of galaxy-scale lenses that a survey can discover (Collett 2015, LensPop), as truth tables.
+
+Against LensPop's released table of DES lenses (3,000 lenses, rendered) the medians of theta_e, z_lens, z_src,
+sigma_v, q, sizes, magnitudes and mu agree within 11 % or 0.1 mag. Three tails do not, on purpose: that table has
+tiny sources (r_e of 0.02") with magnifications of 40 to 800, which its grid of 0.05" makes and an exact
+calculation does not (mu at 95 %: 20 against 66; source g at 95 %: 25.9 against 27.4). Lenses at z = 0.9 are 0.7 mag
+brighter in i than there: our template is bluer than LensPop's 10 Gyr one.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +63,7 @@ def draw_lenses(
 
     Raises
     ------
-    LenspipeError
+    ConfigError
         If hardly any candidate is detectable.
     """
     ids = np.asarray(sample_ids, dtype=np.int64)

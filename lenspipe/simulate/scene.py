@@ -9,7 +9,7 @@ from astropy.table import Table, vstack
 from scipy.special import ndtri
 
 from lenspipe.config import PLAIN, RealismSection, SimulateSection
-from lenspipe.core.errors import LenspipeError
+from lenspipe.core.errors import ConfigError
 from lenspipe.core.rng import uniforms
 from lenspipe.core.survey import Survey
 from lenspipe.simulate.artifacts import draw_noise, spoil
@@ -59,7 +59,8 @@ def simulate_stamps(
         Noise of an empty pixel [nJy], also of noiseless sets.
     truth : Table
         Columns of contract.md but shard and row. mu and the signal-to-noise are those of a smooth disc in
-        the whole coadd (`measure.expect_arcs`).
+        the whole coadd, computed on the host so that they are the same everywhere (`measure.expect_arcs`):
+        against the images mu is good to 1 %, the signal-to-noise to 8 % (one sigma).
     """
     truth = draw_truth(survey, seed, sample_ids, section, bands)
     image = redraw(survey, seed, truth, section, bands, size)
@@ -134,7 +135,7 @@ def _draw_bright_lenses(
         pending = pending[np.asarray(drawn["snr"]) < min_snr]
         if not len(pending):
             return truth
-    raise LenspipeError(
+    raise ConfigError(
         f"{len(pending)} of {len(ids)} lenses never reached S/N {min_snr:g} in the coadd in {_MAX_ATTEMPTS} "
         "draws; lower simulate.min_snr"
     )
