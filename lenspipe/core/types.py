@@ -94,21 +94,59 @@ class ImageSet:
 
 @dataclass(frozen=True)
 class RawBand:
-    """One band as it stands in the files, before calibration.
+    """Pixels of a part of a band as they stand in the files, or stamps cut from them: (..., y, x).
 
-    `noise` holds the pixels of a noise map and `noise_kind` what they are: ``weight`` (inverse
-    variance), ``variance``, ``rms``, or an empty string where there is none.
+    `noise` holds the noise map, if there is one, `mask` the bit mask, `sky` the background to be
+    subtracted [the file's units].
+    """
+
+    data: np.ndarray
+    noise: np.ndarray | None = None
+    mask: np.ndarray | None = None
+    sky: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What turns a band's pixels into nJy.
+
+    Parameters
+    ----------
+    band, path : str
+    njy_per_count : float
+    noise_kind : str
+        What the noise map holds: ``weight`` (inverse variance), ``variance``, ``rms``; empty = there is none.
+    bad_bits : int or None
+        Mask bits that make a pixel unusable; None = any.
+    saturation : float
+        Pixels of so much are saturated [the file's units]; inf where it is not known.
+    wcs : astropy.wcs.WCS or None
+        None for a stamp without sky coordinates.
+    pixel_scale, psf_fwhm : float
+        arcsec per pixel; arcsec.
+    electrons_per_njy : float
+        Gain.
+    flags : int
+        Flag bits of `core.schema.FLAGS` that hold for the whole band.
+    noise : float
+        Noise of an empty pixel, used where there is no noise map [nJy].
+    sky : float or None
+        Constant background [the file's units]; None where it has to be measured as a map.
     """
 
     band: str
-    data: np.ndarray
-    header: Any
     path: str
-    noise: np.ndarray | None = None
-    noise_kind: str = ""
-    mask: np.ndarray | None = None
-    mask_header: Any = None
-    psf: np.ndarray | None = None
+    njy_per_count: float
+    noise_kind: str
+    bad_bits: int | None
+    saturation: float
+    wcs: Any
+    pixel_scale: float
+    psf_fwhm: float
+    electrons_per_njy: float
+    flags: int = 0
+    noise: float = float("nan")
+    sky: float | None = 0.0
 
 
 @dataclass(frozen=True)

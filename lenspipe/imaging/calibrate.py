@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import replace
 
 import numpy as np
-from astropy.stats import mad_std, sigma_clipped_stats
 from astropy.wcs import WCS
 from astropy.wcs.utils import proj_plane_pixel_scales
 from scipy.ndimage import zoom
 
-from lenspipe.core.errors import Rejected
 from lenspipe.core.schema import Flag
 from lenspipe.core.survey import NJY_ZERO_POINT, Survey
-from lenspipe.core.types import BandImage, RawBand
+from lenspipe.core.types import BandImage, Calibration, RawBand
 
 _ZERO_POINT_KEYS = ("MAGZERO", "MAGZP", "MAGZPT", "MAG_ZERO", "ZEROPT", "PHOTZP", "ZP")
 _FWHM_KEYS = ("PSF_FWHM", "FWHM", "SEEING")
@@ -33,61 +30,97 @@ _UNIT_ZERO_POINTS = {
 }
 
 
-def calibrate_band(raw: RawBand, survey: Survey) -> BandImage:
-    """Return a band in nJy per pixel with its noise; unusable pixels are NaN with infinite noise.
+def read_calibration(
+    band: str,
+    header,
+    survey: Survey,
+    path: str = "",
+    noise_kind: str = "",
+    mask_header=None,
+    psf: np.ndarray | None = None,
+) -> Calibration:
+    """Return what a band's headers and PSF image tell of its calibration.
 
-    The zero point is the header's, else the survey's (flagged). Without a noise map the noise is the
-    clipped scatter of the pixels (flagged). A pixel is unusable where it is not finite, where its
-    weight is not positive, or where a bad bit of the mask is set.
-
-    Raises
-    ------
-    Rejected
-        ``no_good_pixels:<band>`` if nothing is left.
+    The zero point is the header's, else the survey's (flagged); the PSF's width likewise.
     """
     flags = Flag(0)
-    zero_point = read_zero_point(raw.header)
+    zero_point = read_zero_point(header)
     if zero_point is None:
-        zero_point = survey.bands[raw.band].zero_point
+        zero_point = survey.bands[band].zero_point
         flags |= Flag.ZERO_POINT_ASSUMED
     scale = 10 ** (0.4 * (NJY_ZERO_POINT - zero_point))
-    good = np.isfinite(raw.data)
-    if raw.mask is not None:
-        bits = _bad_bits(raw.mask_header, survey)
-        good &= (raw.mask == 0) if bits is None else ((raw.mask & bits) == 0)
-    with np.errstate(over="ignore", invalid="ignore"):
-        flux = raw.data * np.float32(scale)
-        good &= np.abs(flux) < MAX_FLUX
-    sigma = _noise_map(raw)
-    if sigma is not None:
-        good &= np.isfinite(sigma) & (sigma > 0)
-        sigma = sigma * np.float32(scale)
-    if not good.any():
-        raise Rejected(f"no_good_pixels:{raw.band}", "every pixel is masked or not finite", raw.path)
-    if sigma is None:
-        sigma = np.full(flux.shape, estimate_noise(np.where(good, flux, np.nan)), np.float32)
-        flags |= Flag.NOISE_ESTIMATED
-    if not np.any(flux[good] != flux[good][0]):
-        raise Rejected(f"no_signal:{raw.band}", f"every pixel is {flux[good][0]:g}", raw.path)
-    wcs, pixel_scale = read_wcs(raw.header)
-    pixel_scale = pixel_scale or float(raw.header.get("PIXSCALE", survey.pixel_scale))
-    psf_fwhm = _read_fwhm(raw, pixel_scale)
+    wcs, pixel_scale = read_wcs(header)
+    pixel_scale = pixel_scale or _number(header.get("PIXSCALE")) or survey.pixel_scale
+    psf_fwhm = _read_fwhm(header, psf, pixel_scale)
     if psf_fwhm is None:
-        psf_fwhm = survey.bands[raw.band].psf_fwhm
+        psf_fwhm = survey.bands[band].psf_fwhm
         flags |= Flag.PSF_ASSUMED
-    saturation = float(raw.header.get("SATURATE", 0) or 0)
-    saturated = (raw.data >= saturation) if saturation > 0 else np.zeros(raw.data.shape, bool)
+    gain = read_gain(header, scale, survey.bands[band].electrons_per_njy())
+    return Calibration(
+        band, path, scale, noise_kind, _bad_bits(mask_header, survey), _number(header.get("SATURATE")) or np.inf,
+        wcs, pixel_scale, psf_fwhm, gain, int(flags | (0 if noise_kind else Flag.NOISE_ESTIMATED)),
+    )  # fmt: skip
+
+
+def calibrate_pixels(raw: RawBand, cal: Calibration) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return flux and noise [nJy per pixel] and which pixels are saturated, all of the shape of `raw.data`.
+
+    A pixel is unusable where it is not finite, where its weight is not positive, or where a bad bit of the
+    mask is set: its flux is NaN, its noise infinite.
+    """
+    good = usable_pixels(raw, cal)
+    scale = np.float32(cal.njy_per_count)
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        flux = raw.data - (np.float32(cal.sky or 0) if raw.sky is None else raw.sky)
+        flux *= scale
+        if raw.noise is None:
+            sigma = np.full(flux.shape, cal.noise, np.float32)
+        else:
+            sigma = scale * noise_sigma(raw.noise, cal.noise_kind)
+        saturated = raw.data >= cal.saturation
+    flux[~good], sigma[~good] = np.nan, np.inf
+    return flux, sigma, saturated
+
+
+def usable_pixels(raw: RawBand, cal: Calibration) -> np.ndarray:
+    """Return which pixels can be used."""
+    with np.errstate(invalid="ignore"):
+        good = np.abs(raw.data) < np.float32(min(MAX_FLUX / cal.njy_per_count, 3e38))  # False for NaN
+        if raw.noise is not None:
+            good &= raw.noise > 0
+            good &= raw.noise < np.inf
+    if raw.mask is not None:
+        good &= (raw.mask if cal.bad_bits is None else _masked(raw.mask, cal.bad_bits)) == 0
+    return good
+
+
+def _masked(mask: np.ndarray, bits: int) -> np.ndarray:
+    """Return the mask's bits that are among `bits`; those its type has no room for are set nowhere."""
+    unsigned = mask.view(mask.dtype.str.replace("i", "u"))
+    return unsigned & unsigned.dtype.type(bits & int(np.iinfo(unsigned.dtype).max))
+
+
+def noise_sigma(noise: np.ndarray, kind: str) -> np.ndarray:
+    """Return the noise's sigma that a map of `kind` holds; where the map is not positive, nonsense."""
+    if kind == "weight":
+        return 1.0 / np.sqrt(noise)
+    return np.sqrt(noise) if kind == "variance" else np.asarray(noise)
+
+
+def calibrate_image(raw: RawBand, cal: Calibration, x: int = 0, y: int = 0) -> BandImage:
+    """Return a part of a band in nJy per pixel; (x, y) is its first pixel in the band."""
+    flux, sigma, saturated = calibrate_pixels(raw, cal)
+    rows, columns = flux.shape
+    wcs = cal.wcs[y : y + rows, x : x + columns] if cal.wcs is not None and (x or y) else cal.wcs
     return BandImage(
-        raw.band,
-        np.where(good, flux, np.float32(np.nan)),
-        np.where(good, sigma, np.float32(np.inf)).astype(np.float32),
-        wcs,
-        pixel_scale,
-        psf_fwhm,
-        saturated,
-        int(flags),
-        read_gain(raw.header, scale, survey.bands[raw.band].electrons_per_njy()),
+        cal.band, flux, sigma, wcs, cal.pixel_scale, cal.psf_fwhm, saturated, cal.flags, cal.electrons_per_njy
     )
+
+
+def _number(value) -> float:
+    """Return a header's value as a positive number, 0 where it is none."""
+    usable = isinstance(value, (int, float)) and np.isfinite(value) and value > 0
+    return float(value) if usable else 0.0
 
 
 def _bad_bits(header, survey: Survey) -> int | None:
@@ -144,68 +177,14 @@ def read_wcs(header) -> tuple[WCS | None, float | None]:
     return wcs, float(np.sqrt(scales[0] * scales[1]))
 
 
-def estimate_noise(image: np.ndarray) -> float:
-    """Return the noise of the sky pixels of an image (y, x); NaN pixels are ignored.
-
-    Two estimates, of which the lower one is taken, because both err upwards where objects fill the
-    image: the scatter after clipping at 3 sigma, and the scatter of each fainter-than-median pixel
-    against its neighbours two pixels away (beyond most of the correlation that resampling leaves).
-    On real DES, HSC and KiDS images with known noise this is right to -15 % .. +30 %.
-    """
-    clipped = float(sigma_clipped_stats(image, sigma=3.0, maxiters=10, mask=~np.isfinite(image))[2])
-    noise = clipped
-    if min(image.shape) > 8:
-        centre = image[2:-2, 2:-2]
-        neighbours = 0.25 * (image[:-4, 2:-2] + image[4:, 2:-2] + image[2:-2, :-4] + image[2:-2, 4:])
-        difference = centre - neighbours
-        faint = np.isfinite(difference) & (centre <= np.nanmedian(image))
-        if faint.sum() > 50:
-            noise = min(clipped, float(mad_std(difference[faint])) / _FAINT_SCATTER)
-    return max(noise, float(np.finfo(np.float32).tiny))
-
-
-#: Scatter of (pixel - mean of four others) over sigma, in white noise, for pixels below the median.
-_FAINT_SCATTER = 0.763
-
-
-def _noise_map(raw: RawBand) -> np.ndarray | None:
-    if raw.noise is None:
-        return None
-    with np.errstate(divide="ignore", invalid="ignore"):
-        if raw.noise_kind == "weight":
-            return 1.0 / np.sqrt(np.where(raw.noise > 0, raw.noise, np.nan))
-        return np.sqrt(raw.noise) if raw.noise_kind == "variance" else raw.noise
-
-
-def _read_fwhm(raw: RawBand, pixel_scale: float) -> float | None:
+def _read_fwhm(header, psf: np.ndarray | None, pixel_scale: float) -> float | None:
     for key in _FWHM_KEYS:
-        value = raw.header.get(key)
+        value = header.get(key)
         if isinstance(value, (int, float)) and 0 < value < 100:
             return float(value)
-    if raw.psf is not None and np.nanmax(raw.psf) > 0:
+    if psf is not None and np.nanmax(psf) > 0:
         # FWHM of the circle whose area is that above half of the peak: no normalisation needed
-        fine = zoom(np.nan_to_num(raw.psf), _PSF_ZOOM, order=3, grid_mode=True, mode="nearest")
+        fine = zoom(np.nan_to_num(psf), _PSF_ZOOM, order=3, grid_mode=True, mode="nearest")
         area = np.count_nonzero(fine >= 0.5 * fine.max()) / _PSF_ZOOM**2
         return 2.0 * float(np.sqrt(area / np.pi)) * pixel_scale
     return None
-
-
-def subtract_sky(image: BandImage, small: bool) -> BandImage:
-    """Return the image without its sky, if it still has one; coadds are left alone.
-
-    A sky is there when even the faintest pixels (5th percentile) stand more than a sigma above zero,
-    which no sky-subtracted image shows. `small` images lose one number, larger ones a smooth map.
-    """
-    good = np.isfinite(image.flux)
-    pixels = image.flux[good]
-    if np.percentile(pixels, 5) <= estimate_noise(image.flux):
-        return image
-    if small:
-        sky = np.float32(sigma_clipped_stats(pixels, sigma=3.0)[1])
-    else:
-        from photutils.background import Background2D
-
-        box = min(128, *image.flux.shape)
-        sky = Background2D(image.flux, box, mask=~good, exclude_percentile=60.0).background
-    flux = (image.flux - sky).astype(np.float32)
-    return replace(image, flux=flux, flags=int(image.flags | Flag.SKY_SUBTRACTED))

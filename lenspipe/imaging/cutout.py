@@ -7,6 +7,7 @@ import warnings
 
 import numpy as np
 from astropy.wcs import WCS
+from scipy.ndimage import gaussian_filter
 
 from lenspipe.core.types import BandImage
 
@@ -20,33 +21,47 @@ def corner(centre: float, size: int) -> int:
 
 
 def cut_stamp(image: np.ndarray, x: float, y: float, size: int) -> np.ndarray:
-    """Return the (size, size) stamp whose centre is nearest to (x, y); NaN beyond the image.
+    """Return the (size, size) stamp whose centre is nearest to (x, y), float32; NaN beyond the image.
 
     Its centre is at ``(size - 1) / 2`` and differs from (x, y) by at most half a pixel.
     """
-    left, bottom = corner(x, size), corner(y, size)
-    stamp = np.full((size, size), np.nan, np.float32)
+    return cut_many(np.asarray(image, np.float32), np.array([x]), np.array([y]), size)[0]
+
+
+def cut_many(image: np.ndarray, x: np.ndarray, y: np.ndarray, size: int, fill: float = np.nan) -> np.ndarray:
+    """Return the stamps (n, size, size) that `cut_stamp` gives, all at once; `fill` beyond the image."""
     height, width = image.shape
-    x0, x1 = max(left, 0), min(left + size, width)
-    y0, y1 = max(bottom, 0), min(bottom + size, height)
-    if x0 < x1 and y0 < y1:
-        stamp[y0 - bottom : y1 - bottom, x0 - left : x1 - left] = image[y0:y1, x0:x1]
-    return stamp
+    left, bottom = (np.floor(np.asarray(c, float) - (size - 1) / 2 + 0.5).astype(int) for c in (x, y))
+    stamps = np.empty((len(left), size, size), image.dtype)
+    whole = (left >= 0) & (bottom >= 0) & (left + size <= width) & (bottom + size <= height)
+    if whole.any():
+        every = np.lib.stride_tricks.sliding_window_view(image, (size, size))
+        stamps[whole] = every[bottom[whole], left[whole]]
+    for k in np.flatnonzero(~whole):
+        stamps[k] = fill
+        x0, x1 = max(left[k], 0), min(left[k] + size, width)
+        y0, y1 = max(bottom[k], 0), min(bottom[k] + size, height)
+        if x0 < x1 and y0 < y1:
+            stamps[k, y0 - bottom[k] : y1 - bottom[k], x0 - left[k] : x1 - left[k]] = image[y0:y1, x0:x1]
+    return stamps
 
 
-def pixels_inside(shape: tuple[int, ...], x: float, y: float, size: int, ratio: float) -> np.ndarray:
-    """Return which pixels of a stamp around (x, y) have their centre on an image of that shape.
+def stamps_inside(
+    shape: tuple[int, ...], x: np.ndarray, y: np.ndarray, size: int, ratio: float = 1.0
+) -> np.ndarray:
+    """Return which pixels (n, size, size) of stamps have their centre on an image of that shape.
 
-    The stamp's pixels are `ratio` times as large as the image's; a rotation between the two is ignored.
+    The stamps' pixels are `ratio` times as large as the image's; a rotation between the two is ignored.
     """
     middle = (size - 1) / 2
-    if ratio == 1.0:  # as `cut_stamp` does
-        x, y = (corner(c, size) + middle for c in (x, y))
-    steps = (np.arange(size) - middle) * ratio
-    row, column = (
-        (c + steps >= -0.5) & (c + steps <= length - 0.5) for c, length in ((y, shape[0]), (x, shape[1]))
-    )
-    return row[:, None] & column[None, :]
+    on = []
+    for centre, length in ((y, shape[0]), (x, shape[1])):
+        centre = np.asarray(centre, float)
+        if ratio == 1.0:  # as `cut_many` does
+            centre = np.floor(centre - middle + 0.5) + middle
+        place = centre[:, None] + (np.arange(size) - middle) * ratio
+        on.append((place >= -0.5) & (place <= length - 0.5))
+    return on[0][:, :, None] & on[1][:, None, :]
 
 
 def linear_wcs(pixel_scale: float, x: float, y: float) -> WCS:
@@ -122,28 +137,42 @@ def window(image: BandImage, target: WCS, size: int, ratio: float) -> tuple[np.n
 
 
 def fill_bad_pixels(image: np.ndarray) -> np.ndarray:
-    """Return the image with NaN pixels replaced by the weighted mean of good ones near them.
+    """Return an image (y, x) with NaN pixels replaced by the weighted mean of good ones near them.
 
-    A zero in the middle of a galaxy is a feature to a network; a smooth patch is none. Pixels with no
-    good one within reach stay NaN.
+    A zero in the middle of a galaxy is a feature to a network; a smooth patch is none. Holes are filled from
+    their rim inwards, those at the image's edge from the inside only; pixels with no good one within reach
+    stay NaN.
     """
-    from astropy.convolution import Gaussian2DKernel, interpolate_replace_nans
+    good = np.isfinite(image)
+    flux, weight = (
+        gaussian_filter(np.where(good, part, 0.0), 1.0, mode="constant", truncate=4.0)
+        for part in (image, 1.0)
+    )
+    near = weight > _LEAST_WEIGHT
+    return np.where(good, image, np.where(near, flux / np.maximum(weight, _LEAST_WEIGHT), np.nan)).astype(
+        np.float32
+    )
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it warns where a hole is wider than the kernel
-        return interpolate_replace_nans(image, Gaussian2DKernel(1.0)).astype(np.float32)
+
+#: A good pixel four away, of a Gaussian of one pixel.
+_LEAST_WEIGHT = 1e-5
 
 
-def same_grid(image: BandImage, reference: BandImage, tolerance: float = 0.25) -> bool:
+def same_grid(
+    wcs: WCS | None,
+    shape: tuple[int, int],
+    other: WCS | None,
+    other_shape: tuple[int, int],
+    tolerance: float = 0.25,
+) -> bool:
     """Tell whether two bands share their pixel grid to `tolerance` pixels at the corners."""
-    if image.flux.shape != reference.flux.shape:
+    if shape != other_shape:
         return False
-    if image.wcs is None or reference.wcs is None:
-        return image.wcs is None and reference.wcs is None
-    height, width = image.flux.shape
+    if wcs is None or other is None:
+        return wcs is None and other is None
+    height, width = shape
     corners = np.array([[0, 0], [width - 1, 0], [0, height - 1], [width - 1, height - 1]], float)
-    sky = reference.wcs.all_pix2world(corners, 0)
-    moved = image.wcs.all_world2pix(sky, 0, quiet=True)
+    moved = wcs.all_world2pix(other.all_pix2world(corners, 0), 0, quiet=True)
     return bool(np.all(np.abs(moved - corners) <= tolerance))
 
 

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import numpy as np
 from astropy.stats import sigma_clipped_stats
-from astropy.table import Table
+from astropy.table import Table, vstack
+from scipy.spatial import cKDTree
 
 from lenspipe.core.survey import NJY_ZERO_POINT
 from lenspipe.core.types import BandImage
+from lenspipe.imaging.blocks import cut_image, split_length
+
+#: Own width of the blocks that are searched at once [px].
+BLOCK = 2048
+_SEAM, _SAME = 2.0, 3.0  # px
 
 
 def detect_sources(
@@ -100,3 +107,42 @@ def _smoothed_noise(image: BandImage, smooth: np.ndarray, bad: np.ndarray, kerne
 def _empty() -> Table:
     names = ("x", "y", "flux", "snr", "mag", "n_pixels")
     return Table({name: np.zeros(0, int if name == "n_pixels" else float) for name in names})
+
+
+def detect_in_blocks(image: BandImage, rows: slice, margin: int, **options: Any) -> Table:
+    """Return the sources of a strip whose centres lie in its `rows`, found in overlapping blocks.
+
+    What `detect_sources` needs of memory and time is that of a block; its background and noise are local.
+
+    Parameters
+    ----------
+    image : BandImage
+        The strip, with `margin` rows more than `rows` on both sides where the tile has them.
+    rows : slice
+        The strip's own rows; centres up to two pixels beyond are returned, too, since the next strip may see
+        them there: `drop_known` leaves them out there.
+    margin : int
+        Overlap of the blocks [px].
+    **options
+        Of `detect_sources`.
+    """
+    found = _empty()
+    for block in split_length(image.flux.shape[1], BLOCK, margin):
+        part = cut_image(image, slice(None), slice(block.low, block.high))
+        sources = detect_sources(part, **options)
+        sources["x"] += block.low
+        x, y = np.asarray(sources["x"]), np.asarray(sources["y"])
+        own = (x >= block.start - _SEAM) & (x < block.stop + _SEAM)
+        own &= (y >= rows.start - _SEAM) & (y < rows.stop + _SEAM)
+        found = vstack([found, drop_known(sources[own], found)], metadata_conflicts="silent")
+    found.sort(["y", "x"])
+    return found
+
+
+def drop_known(sources: Table, known: Table) -> Table:
+    """Return the sources that are not among those known from a neighbouring block."""
+    if not len(sources) or not len(known):
+        return sources
+    tree = cKDTree(np.stack([known["x"], known["y"]], axis=-1))
+    distance, _ = tree.query(np.stack([sources["x"], sources["y"]], axis=-1))
+    return sources[distance > _SAME]

@@ -6,20 +6,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from astropy.wcs import WCS
 
-from lenspipe.core.errors import Rejected
 from lenspipe.core.schema import Flag
 from lenspipe.core.survey import same_scale
-from lenspipe.core.types import BandImage, StampFormat
+from lenspipe.core.types import BandImage, Calibration, RawBand, StampFormat
 from lenspipe.imaging import cutout
+from lenspipe.imaging.calibrate import noise_sigma, usable_pixels
 
 
 @dataclass(frozen=True)
 class Stamps:
     """Stamps of one band (n, y, x) or of several (n, y, x, band).
 
-    `flux` [nJy per pixel], `noise_sigma` [nJy per pixel] (n,) or (n, band), `flags` (n,), and `inside`,
-    which pixels lie on the image (same shape as `flux`).
+    `flux` [nJy per pixel], `noise_sigma` [nJy per pixel] (n,) or (n, band), `flags` (n,), and `inside`
+    (n, y, x), which pixels lie on the images.
     """
 
     flux: np.ndarray
@@ -28,27 +29,57 @@ class Stamps:
     inside: np.ndarray
 
 
-def cut_stamps(
-    image: BandImage, reference: BandImage, x: Sequence[float], y: Sequence[float], form: StampFormat
-) -> Stamps:
-    """Return the stamps of one band around positions in the reference band's pixels.
+def cut_pixels(raw: RawBand, cal: Calibration, x: np.ndarray, y: np.ndarray, size: int) -> Stamps:
+    """Return the stamps of a part of a band around positions in its pixels, as they are: the fast way.
 
-    Where the band's grid is another than the reference's it is reprojected onto it, where only its
-    pixel scale is another than the format's it is resampled; both conserve flux and are flagged.
-    Pixels that cannot be used, and those beyond the image, are NaN.
-
-    Raises
-    ------
-    Rejected
-        ``grid_mismatch:<band>`` if the grids differ and there is no WCS to relate them.
+    Pixels that cannot be used, and those beyond the part, are NaN.
     """
-    moved = not cutout.same_grid(image, reference)
-    if moved and (image.wcs is None or reference.wcs is None):
-        raise Rejected(
-            f"grid_mismatch:{image.band}",
-            f"{image.flux.shape} pixels against {reference.flux.shape} in {reference.band}, and no WCS",
-        )
-    cuts = [_cut(image, reference if moved else None, xi, yi, form) for xi, yi in zip(x, y, strict=True)]
+    fills = {"data": np.nan, "noise": np.nan, "mask": 0, "sky": np.nan}
+    parts = {
+        name: cutout.cut_many(getattr(raw, name), x, y, size, fill)
+        for name, fill in fills.items()
+        if getattr(raw, name) is not None
+    }
+    inside = cutout.stamps_inside(raw.data.shape, x, y, size)
+    stamps = RawBand(**parts)
+    flux, noise = _calibrate_stamps(stamps, cal)
+    flags = np.full(len(flux), cal.flags | (Flag.NO_WCS if cal.wcs is None else 0), int)
+    if np.isfinite(cal.saturation):
+        flags[(stamps.data >= cal.saturation).any(axis=(1, 2))] |= int(Flag.SATURATED)
+    return Stamps(flux, noise, flags, inside)
+
+
+def _calibrate_stamps(stamps: RawBand, cal: Calibration) -> tuple[np.ndarray, np.ndarray]:
+    """Return flux (n, y, x) and the median noise (n,) of stamps, nJy per pixel; NaN where there is none."""
+    good = usable_pixels(stamps, cal)
+    sky = np.float32(cal.sky or 0) if stamps.sky is None else stamps.sky
+    with np.errstate(over="ignore", invalid="ignore"):
+        flux = (stamps.data - sky) * np.float32(cal.njy_per_count)
+    spoilt = ~good.all(axis=(1, 2))
+    flux[spoilt] = np.where(good[spoilt], flux[spoilt], np.float32(np.nan))
+    if stamps.noise is None:
+        return flux, np.where(good.any(axis=(1, 2)), np.float32(cal.noise), np.float32(np.nan))
+    # noise maps are smooth: the median of some hundred pixels is that of all
+    step = max(1, flux.shape[1] // 16)
+    sparse = stamps.noise[:, ::step, ::step].reshape(len(flux), -1)
+    middle = np.median(sparse, axis=1) if len(flux) else np.zeros(0)
+    for k in np.flatnonzero(spoilt):
+        middle[k] = np.median(stamps.noise[k][good[k]]) if good[k].any() else np.nan
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return flux, (noise_sigma(middle, cal.noise_kind) * cal.njy_per_count).astype(np.float32)
+
+
+def cut_stamps(
+    image: BandImage, x: np.ndarray, y: np.ndarray, form: StampFormat, grid: tuple[WCS, float] | None = None
+) -> Stamps:
+    """Return the stamps of one band around positions, on other pixels than the band's: the slow way.
+
+    Where `grid`, WCS and pixel scale [arcsec] of the first band, is given, positions are pixels of it and the
+    band is reprojected onto it; otherwise positions are the band's own pixels, and it is resampled to the
+    format's pixel scale. Both conserve flux and are flagged. Pixels that cannot be used, and those beyond
+    the image, are NaN.
+    """
+    cuts = [_cut(image, xi, yi, form, grid) for xi, yi in zip(x, y, strict=True)]
     size = form.size
     return Stamps(
         flux=np.array([cut[0] for cut in cuts], np.float32).reshape(-1, size, size),
@@ -59,7 +90,7 @@ def cut_stamps(
 
 
 def _cut(
-    image: BandImage, grid: BandImage | None, x: float, y: float, form: StampFormat
+    image: BandImage, x: float, y: float, form: StampFormat, grid: tuple[WCS, float] | None
 ) -> tuple[np.ndarray, float, int, np.ndarray]:
     flags = image.flags | (Flag.NO_WCS if image.wcs is None else 0)
     ratio = form.pixel_scale / image.pixel_scale
@@ -68,10 +99,10 @@ def _cut(
     else:
         flags |= Flag.RESAMPLED
     if grid is not None:
-        step = form.pixel_scale / grid.pixel_scale
-        target = cutout.local_wcs(grid.wcs, x, y, form.size, 1.0 if same_scale(step, 1.0) else step)
+        step = form.pixel_scale / grid[1]
+        target = cutout.local_wcs(grid[0], x, y, form.size, 1.0 if same_scale(step, 1.0) else step)
         flux = cutout.reproject_stamp(*cutout.window(image, target, form.size, ratio), target, form.size)
-        x, y = (float(v) for v in image.wcs.all_world2pix(*grid.wcs.all_pix2world(x, y, 0), 0))
+        x, y = (float(v) for v in image.wcs.all_world2pix(*grid[0].all_pix2world(x, y, 0), 0))
         flags |= Flag.REPROJECTED
     else:
         flux = cutout.resample_stamp(image.flux, x, y, form.size, ratio)
@@ -82,7 +113,8 @@ def _cut(
         flags |= Flag.SATURATED
     # independent pixels add in quadrature when `ratio`^2 of them are summed into one
     noise = float(np.median(good)) * ratio if good.size else np.nan
-    return flux, noise, int(flags), cutout.pixels_inside(image.flux.shape, x, y, form.size, ratio)
+    inside = cutout.stamps_inside(image.flux.shape, np.array([x]), np.array([y]), form.size, ratio)[0]
+    return flux, noise, int(flags), inside
 
 
 def judge_stamps(bands: Sequence[Stamps], form: StampFormat, max_bad: float, edges: bool) -> list[str]:
@@ -98,24 +130,21 @@ def judge_stamps(bands: Sequence[Stamps], form: StampFormat, max_bad: float, edg
         Whether too large a part beyond the image counts too (a tile's neighbour has the object whole;
         a cutout has no neighbour).
     """
-    reasons = []
-    for i in range(len(bands[0].flux)):
-        reason = ""
-        for band, stamps in zip(form.bands, bands, strict=True):
-            outside = 1.0 - float(stamps.inside[i].mean())
-            bad = float((stamps.inside[i] & ~np.isfinite(stamps.flux[i])).mean())
-            if not np.isfinite(stamps.noise_sigma[i]):
-                reason = f"no_good_pixels:{band}: no usable pixel in the stamp"
-            elif edges and outside > max_bad:
-                reason = f"edge: {outside:.0%} of the stamp lies beyond the tile"
-            elif bad > max_bad:
-                reason = (
-                    f"bad_pixels:{band}: {bad:.0%} of the stamp cannot be used, at most {max_bad:.0%} may"
+    reasons = np.full(len(bands[0].flux), "", object)
+    for band, stamps in zip(form.bands, bands, strict=True):
+        outside = 1.0 - stamps.inside.mean(axis=(1, 2))
+        bad = (stamps.inside & ~np.isfinite(stamps.flux)).mean(axis=(1, 2))
+        lost, cut = ~np.isfinite(stamps.noise_sigma), (outside > max_bad) & edges
+        for i in np.flatnonzero((lost | cut | (bad > max_bad)) & (reasons == "")):
+            if lost[i]:
+                reasons[i] = f"no_good_pixels:{band}: no usable pixel in the stamp"
+            elif cut[i]:
+                reasons[i] = f"edge: {outside[i]:.0%} of the stamp lies beyond the tile"
+            else:
+                reasons[i] = (
+                    f"bad_pixels:{band}: {bad[i]:.0%} of the stamp cannot be used, at most {max_bad:.0%} may"
                 )
-            if reason:
-                break
-        reasons.append(reason)
-    return reasons
+    return [str(reason) for reason in reasons]
 
 
 def stack_bands(bands: Sequence[Stamps]) -> Stamps:
@@ -124,14 +153,20 @@ def stack_bands(bands: Sequence[Stamps]) -> Stamps:
     Bad pixels are filled from their neighbours and flagged; what lies beyond the image is zero (sky) and
     flagged.
     """
-    inside = np.stack([stamps.inside for stamps in bands], axis=-1)
-    flux = np.stack([stamps.flux for stamps in bands], axis=-1)
-    masked = (inside & ~np.isfinite(flux)).any(axis=(1, 2))
-    for i, b in zip(*np.nonzero(masked), strict=True):
-        flux[i, ..., b] = cutout.fill_bad_pixels(flux[i, ..., b])
-    flux = np.where(inside & np.isfinite(flux), flux, np.float32(0))
+    count, *shape = bands[0].flux.shape
+    flux = np.empty((count, *shape, len(bands)), np.float32)
     flags = np.bitwise_or.reduce([stamps.flags for stamps in bands])
-    flags = flags | np.where(inside.all(axis=(1, 2, 3)), 0, int(Flag.PADDED))
-    flags = flags | np.where(masked.any(axis=1), int(Flag.MASKED), 0)
-    noise_sigma = np.stack([stamps.noise_sigma for stamps in bands], axis=-1)
-    return Stamps(flux, noise_sigma, flags, inside)
+    inside = np.logical_and.reduce([stamps.inside for stamps in bands])
+    for b, stamps in enumerate(bands):
+        finite = np.isfinite(stamps.flux)
+        masked = np.flatnonzero((stamps.inside & ~finite).any(axis=(1, 2)))
+        padded = np.flatnonzero(~stamps.inside.all(axis=(1, 2)))
+        flux[..., b] = stamps.flux
+        for i in masked:
+            flux[i, ..., b] = cutout.fill_bad_pixels(stamps.flux[i])
+        for i in np.union1d(masked, padded):
+            flux[i, ..., b] = np.where(stamps.inside[i], np.nan_to_num(flux[i, ..., b]), np.float32(0))
+        flags[masked] |= int(Flag.MASKED)
+        flags[padded] |= int(Flag.PADDED)
+    noise = np.stack([stamps.noise_sigma for stamps in bands], axis=-1)
+    return Stamps(flux, noise, flags, inside)

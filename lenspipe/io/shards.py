@@ -8,6 +8,8 @@ Layout (contract, "Simulated sets"): dataset ``image`` float32 (n, y, x, band) [
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +19,7 @@ import numpy as np
 from lenspipe.core.errors import InputError
 from lenspipe.core.schema import SCHEMA_VERSION
 from lenspipe.core.survey import NJY_ZERO_POINT
+from lenspipe.core.types import StampFormat
 from lenspipe.io.files import replacing
 
 
@@ -63,12 +66,47 @@ def write_shard(path: str | Path, shard: Shard) -> None:
         for name in _OPTIONAL:
             if getattr(shard, name) is not None:
                 file.create_dataset(name, data=np.asarray(getattr(shard, name), np.float32))
-        file.attrs["bands"] = list(shard.bands)
-        file.attrs["pixel_scale"] = shard.pixel_scale
-        file.attrs["zero_point"] = NJY_ZERO_POINT
-        file.attrs["survey"] = shard.survey
-        file.attrs["seed"] = shard.seed
-        file.attrs["schema_version"] = SCHEMA_VERSION
+        _describe(file, shard.bands, shard.pixel_scale, shard.survey, shard.seed)
+
+
+class ShardWriter:
+    """A shard that grows: stamps are appended piece by piece, so that a tile's need not lie in memory."""
+
+    def __init__(self, file: h5py.File):
+        self._file = file
+
+    def append(self, image: np.ndarray, noise_sigma: np.ndarray, *local: np.ndarray) -> None:
+        """Add stamps (n, y, x, band), their noise (n, band) and, in the order of `Shard`, what is local to them."""
+        for name, values in zip(
+            ("image", "noise_sigma", *_OPTIONAL), (image, noise_sigma, *local), strict=True
+        ):
+            dataset = self._file[name]
+            start = len(dataset)
+            dataset.resize(start + len(values), axis=0)
+            dataset[start:] = values
+
+
+@contextmanager
+def writing_shard(path: str | Path, form: StampFormat, survey: str, seed: int) -> Iterator[ShardWriter]:
+    """Open a shard for appending; it gets its name when the block ends well, and is gone when it does not."""
+    stamp, bands = (form.size, form.size, len(form.bands)), len(form.bands)
+    with replacing(path) as temporary, h5py.File(temporary, "w") as file:
+        for name, shape, chunks in (
+            ("image", stamp, (1, *stamp)),
+            *((name, (bands,), (1024, bands)) for name in ("noise_sigma", *_OPTIONAL)),
+        ):
+            file.create_dataset(name, (0, *shape), np.float32, maxshape=(None, *shape), chunks=chunks)
+        _describe(file, form.bands, form.pixel_scale, survey, seed)
+        yield ShardWriter(file)
+
+
+def _describe(file: h5py.File, bands: tuple[str, ...], pixel_scale: float, survey: str, seed: int) -> None:
+    file.attrs["bands"] = list(bands)
+    file.attrs["pixel_scale"] = pixel_scale
+    file.attrs["zero_point"] = NJY_ZERO_POINT
+    file.attrs["survey"] = survey
+    file.attrs["seed"] = seed
+    file.attrs["schema_version"] = SCHEMA_VERSION
 
 
 def read_shard(path: str | Path, rows: slice | np.ndarray | None = None) -> Shard:

@@ -8,12 +8,13 @@ import numpy as np
 
 from lenspipe.config import TARGETS, Config, config_hash, settings_of
 from lenspipe.core.schema import catalog_columns
-from lenspipe.core.types import Done, Stage, Unit
+from lenspipe.core.types import Done, Quarantined, Stage, Unit
 from lenspipe.core.version import code_version
 from lenspipe.io.cards import read_card
 from lenspipe.io.store import Store
 from lenspipe.stages import find, ingest, model
 from lenspipe.stages.stamps import detector_folder, existing, regressor_folder, stamp_format
+from lenspipe.stages.targets import unseen_targets
 
 
 def plan(config: Config, store: Store) -> list[Unit]:
@@ -32,6 +33,8 @@ def plan(config: Config, store: Store) -> list[Unit]:
     ]
     if config.catalog.known:
         inputs.append(existing(config.catalog.known, "catalog.known"))
+    if config.ingest.targets:
+        inputs.append(existing(config.ingest.targets, "ingest.targets"))
     payload = {"tiles": [tile.name for tile in tiles]}
     settings = {**settings_of(config, "catalog"), "run_id": run_id(config)}
     return [Unit("catalog", payload, tuple(inputs), settings)]
@@ -72,7 +75,15 @@ def work(unit: Unit, config: Config, store: Store) -> Done:
     scores.meta.update(meta)
     outputs.append(store.root / "scores.parquet")
     write_table(scores, outputs[-1])
-    return Done(tuple(outputs), {"objects": len(table), "candidates": len(candidates)})
+    counts = {"objects": len(table), "candidates": len(candidates)}
+    return Done(tuple(outputs), counts, tuple(_unseen_targets(table, config, store)))
+
+
+def _unseen_targets(table, config: Config, store: Store) -> list[Quarantined]:
+    if not config.ingest.targets:
+        return []
+    left_out = {row.object for _, done in store.finished("ingest") for row in done.quarantined}
+    return unseen_targets(config.ingest.targets, left_out | set(np.asarray(table["object_id"], str)))
 
 
 def run_id(config: Config) -> str:

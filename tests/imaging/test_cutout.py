@@ -77,12 +77,40 @@ def test_reprojection_puts_a_source_where_the_first_band_has_it(angle):
 
 
 def test_grids_are_compared_at_the_corners():
-    one = band(np.ones((100, 100), "f4"), tan())
-    assert cutout.same_grid(band(np.ones((100, 100), "f4"), tan(x=50.1)), one)
-    assert not cutout.same_grid(band(np.ones((100, 100), "f4"), tan(x=51.0)), one)
-    assert not cutout.same_grid(band(np.ones((100, 100), "f4"), tan(angle=1.0)), one)
-    assert not cutout.same_grid(band(np.ones((90, 100), "f4"), tan()), one)
-    assert cutout.same_grid(band(np.ones((9, 9), "f4"), None), band(np.ones((9, 9), "f4"), None))
+    side = (100, 100)
+    assert cutout.same_grid(tan(x=50.1), side, tan(), side)
+    assert not cutout.same_grid(tan(x=51.0), side, tan(), side)
+    assert not cutout.same_grid(tan(angle=1.0), side, tan(), side)
+    assert not cutout.same_grid(tan(), (90, 100), tan(), side)
+    assert cutout.same_grid(None, side, None, side)
+    assert not cutout.same_grid(None, side, tan(), side)
+
+
+@given(
+    st.lists(st.tuples(st.floats(-30, 70), st.floats(-30, 60)), max_size=6),
+    st.integers(1, 33),
+)
+def test_all_stamps_at_once_are_those_cut_one_by_one(places, size):
+    image = np.arange(50 * 40, dtype=np.float32).reshape(50, 40)
+    x, y = (np.array([place[axis] for place in places], float) for axis in (0, 1))
+    stamps = cutout.cut_many(image, x, y, size)
+    inside = cutout.stamps_inside(image.shape, x, y, size)
+    assert stamps.shape == inside.shape == (len(places), size, size)
+    assert np.array_equal(np.isfinite(stamps), inside)
+    padded = np.pad(image, 100, constant_values=np.nan)
+    for stamp, px, py in zip(stamps, x, y, strict=True):
+        left, bottom = cutout.corner(px, size) + 100, cutout.corner(py, size) + 100
+        assert np.array_equal(stamp, padded[bottom : bottom + size, left : left + size], equal_nan=True)
+
+
+def test_holes_at_the_edge_are_filled_as_bright_as_their_neighbours():
+    image = np.full((30, 30), 7.0, np.float32)
+    image[0, 5:8] = image[10:13, 10:13] = np.nan
+    assert np.allclose(cutout.fill_bad_pixels(image), 7.0, rtol=1e-6)
+    image[:, :20] = np.nan
+    filled = cutout.fill_bad_pixels(image)
+    assert np.isnan(filled[:, :15]).all()  # no good pixel within reach
+    assert np.allclose(filled[:, 17:], 7.0)
 
 
 def test_aperture_flux_and_error():

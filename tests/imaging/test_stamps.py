@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lenspipe.core.errors import Rejected
 from lenspipe.core.schema import Flag
-from lenspipe.core.types import BandImage, StampFormat
-from lenspipe.imaging.stamps import cut_stamps, judge_stamps, stack_bands
+from lenspipe.core.types import BandImage, Calibration, RawBand, StampFormat
+from lenspipe.imaging.calibrate import calibrate_image
+from lenspipe.imaging.stamps import cut_pixels, cut_stamps, judge_stamps, stack_bands
 
 FORM = StampFormat(("g", "r"), 16, 0.25)
 
@@ -21,7 +21,7 @@ def image(band="g", shape=(60, 60), scale=0.25) -> BandImage:
 def test_bands_are_stacked_with_noise_and_flags():
     g, r = image("g"), image("r")
     r.saturated[30, 30] = True
-    bands = [cut_stamps(one, g, [30.0, 20.0], [30.0, 40.0], FORM) for one in (g, r)]
+    bands = [cut_stamps(one, [30.0, 20.0], [30.0, 40.0], FORM) for one in (g, r)]
     stamps = stack_bands(bands)
     assert stamps.flux.shape == (2, 16, 16, 2)
     assert np.allclose(stamps.noise_sigma, 2.0)
@@ -31,7 +31,7 @@ def test_bands_are_stacked_with_noise_and_flags():
 
 def test_noise_grows_with_the_area_of_resampled_pixels():
     one = image(scale=0.125)
-    stamps = cut_stamps(one, one, [30.0], [30.0], FORM)
+    stamps = cut_stamps(one, [30.0], [30.0], FORM)
     assert stamps.noise_sigma[0] == pytest.approx(4.0)
     assert stamps.flags[0] & Flag.RESAMPLED
     # sums over many pixels scatter as the noise says; single ones less, for neighbours share pixels
@@ -42,7 +42,7 @@ def test_noise_grows_with_the_area_of_resampled_pixels():
 def test_bad_pixels_become_sky_with_a_flag_or_a_reason():
     g = image()
     g.flux[28:32, 28:32], g.sigma[28:32, 28:32] = np.nan, np.inf
-    few = [cut_stamps(one, g, [30.0], [30.0], FORM) for one in (g, image("r"))]
+    few = [cut_stamps(one, [30.0], [30.0], FORM) for one in (g, image("r"))]
     assert judge_stamps(few, FORM, 0.25, edges=True) == [""]
     stamps = stack_bands(few)
     assert stamps.flags[0] & Flag.MASKED
@@ -52,12 +52,12 @@ def test_bad_pixels_become_sky_with_a_flag_or_a_reason():
     (reason,) = judge_stamps(few, FORM, 0.01, edges=True)
     assert reason.startswith("bad_pixels:g: 6% ")
     g.flux[:], g.sigma[:] = np.nan, np.inf
-    none = [cut_stamps(one, g, [30.0], [30.0], FORM) for one in (g, image("r"))]
+    none = [cut_stamps(one, [30.0], [30.0], FORM) for one in (g, image("r"))]
     assert judge_stamps(none, FORM, 1.0, edges=True)[0].startswith("no_good_pixels:g")
 
 
 def test_edges_count_for_tiles_and_not_for_cutouts():
-    bands = [cut_stamps(one, one, [1.0], [30.0], FORM) for one in (image(), image("r"))]
+    bands = [cut_stamps(one, [1.0], [30.0], FORM) for one in (image(), image("r"))]
     assert judge_stamps(bands, FORM, 0.25, edges=True)[0].startswith("edge: 38% ")
     assert judge_stamps(bands, FORM, 0.25, edges=False) == [""]
     stamps = stack_bands(bands)
@@ -66,14 +66,27 @@ def test_edges_count_for_tiles_and_not_for_cutouts():
     assert (stamps.flux[0, :, 0] == 0).all()
 
 
-def test_another_grid_without_sky_coordinates_is_rejected():
-    with pytest.raises(Rejected, match="grid_mismatch:r"):
-        cut_stamps(image("r", (50, 60)), image("g"), [30.0], [30.0], FORM)
+@pytest.mark.parametrize("kind", ["", "weight", "variance", "rms"])
+def test_the_fast_way_cuts_what_the_slow_one_does(kind):
+    rng = np.random.default_rng(5)
+    data = rng.normal(10, 3, size=(60, 70)).astype(np.float32)
+    noise = rng.uniform(3.9, 4.1, size=data.shape).astype(np.float32) if kind else None
+    data[20, 30], data[40:44, 10] = np.nan, 900.0
+    mask = np.zeros(data.shape, np.int16)
+    mask[33, 33], mask[5, 5] = 2, 4
+    cal = Calibration("g", "a", 2.0, kind, 2, 800.0, None, 0.25, 1.0, 9.0, 8, noise=1.5, sky=1.0)
+    raw = RawBand(data, noise, mask)
+    x, y = np.array([30.3, 12.0, 1.0, 66.0]), np.array([25.0, 41.6, 30.0, 58.0])
+    fast, slow = cut_pixels(raw, cal, x, y, 16), cut_stamps(calibrate_image(raw, cal), x, y, FORM)
+    assert np.array_equal(fast.flux, slow.flux, equal_nan=True)
+    assert np.array_equal(fast.inside, slow.inside)
+    assert np.array_equal(fast.flags, slow.flags)
+    assert fast.noise_sigma == pytest.approx(slow.noise_sigma, rel=0.02)
 
 
 def test_no_targets_give_no_stamps():
     one = image()
-    stamps = cut_stamps(one, one, [], [], FORM)
+    stamps = cut_stamps(one, [], [], FORM)
     assert stamps.flux.shape == (0, 16, 16)
     assert judge_stamps([stamps], replace(FORM, bands=("g",)), 0.1, edges=True) == []
     assert stack_bands([stamps, stamps]).flux.shape == (0, 16, 16, 2)

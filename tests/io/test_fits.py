@@ -12,8 +12,11 @@ from hypothesis import strategies as st
 from lenspipe.core.errors import Rejected
 from lenspipe.core.survey import load_survey
 from lenspipe.core.types import ImageFile, ImageSet
-from lenspipe.io.fits import check_structure, list_planes, opened, read_band
+from lenspipe.io.bands import open_bands
+from lenspipe.io.fits import naming_faults, opened
 from lenspipe.io.layout import group_files
+from lenspipe.io.planes import list_planes
+from lenspipe.io.preflight import check_structure
 
 DES = load_survey("des")
 RNG = np.random.default_rng(3)
@@ -23,6 +26,11 @@ PIXELS = RNG.normal(size=(20, 30)).astype(np.float32)
 def image_set(*paths) -> ImageSet:
     (one,) = group_files([str(path) for path in paths], DES)
     return one
+
+
+def read_band(planes, band):
+    with open_bands(planes, [band]) as bands:
+        return bands[band].read()
 
 
 def test_a_file_per_band_with_extensions_by_name(tmp_path):
@@ -37,7 +45,12 @@ def test_a_file_per_band_with_extensions_by_name(tmp_path):
     planes = list_planes(image_set(*tmp_path.glob("*.fits")), DES)
     raw = read_band(planes, "r")
     assert np.array_equal(raw.data, PIXELS * 2)
-    assert (raw.noise_kind, float(raw.noise[0, 0]), int(raw.mask[0, 0])) == ("weight", 2.0, 1)
+    assert (float(raw.noise[0, 0]), int(raw.mask[0, 0])) == (2.0, 1)
+    with open_bands(planes, ["r"]) as bands:
+        assert bands["r"].noise_kind == "weight"
+        part = bands["r"].read(slice(3, 9), slice(10, 30))
+    assert np.array_equal(part.data, 2 * PIXELS[3:9, 10:])
+    assert part.noise.shape == part.mask.shape == (6, 20)
     with pytest.raises(Rejected, match=r"missing_band:z: images found: g, i, r"):
         read_band(planes, "z")
 
@@ -49,7 +62,8 @@ def test_several_bands_in_one_file_by_name_and_by_keyword(tmp_path):
     planes = list_planes(image_set(tmp_path / "names.fits"), DES)
     assert np.array_equal(read_band(planes, "i").data, PIXELS * 3)
     assert np.array_equal(read_band(planes, "Y").data, PIXELS * 4)
-    assert read_band(planes, "g").noise_kind == "variance"
+    with open_bands(planes, ["g"]) as bands:
+        assert bands["g"].noise_kind == "variance"
     by_key = [
         fits.ImageHDU(PIXELS * k, name="IMAGE", header=fits.Header({"BAND": b}))
         for k, b in enumerate("gri", 1)
@@ -124,7 +138,7 @@ class opened_or_rejected:
 
     def __enter__(self):
         try:
-            with opened(str(self.path)) as hdus:
+            with opened(str(self.path)) as hdus, naming_faults(str(self.path)):
                 for hdu in hdus:
                     _ = hdu.data
             return "opened"

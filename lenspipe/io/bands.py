@@ -1,0 +1,132 @@
+"""The bands of a tile, open for reading piece by piece: never the whole tile at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy.io import fits
+
+from lenspipe.core.errors import Rejected
+from lenspipe.core.types import RawBand
+from lenspipe.io.fits import inherit, naming_faults, opened
+from lenspipe.io.planes import Plane
+
+_MAX_PSF = 1024  # px
+_NOISE_KINDS = ("weight", "variance", "rms")
+
+
+class OpenBand:
+    """One band of a tile or cutout, its files open.
+
+    Attributes
+    ----------
+    band, path : str
+    shape : (rows, columns)
+    header : Header
+    noise_kind : str
+        ``weight`` (inverse variance), ``variance``, ``rms``; empty where there is no noise map.
+    mask_header : Header or None
+    psf : ndarray or None
+        The PSF image, as it stands in the file.
+    """
+
+    def __init__(self, band: str, planes: dict[str, Plane], files: dict[str, fits.HDUList]):
+        self.band, self.path = band, planes["image"].path
+        self._planes, self._files = planes, files
+        self.header, self.shape = self._describe("image")
+        self.noise_kind = next((role for role in _NOISE_KINDS if role in planes), "")
+        self.mask_header = self._describe("mask")[0] if "mask" in planes else None
+        for role in (self.noise_kind, "mask"):
+            if role in planes and self._describe(role)[1] != self.shape:
+                raise Rejected(
+                    f"shape_mismatch:{band}",
+                    f"image {self.shape}, {role} {self._describe(role)[1]}",
+                    planes[role].path,
+                    planes[role].label,
+                )
+        if min(self.shape) < 1:
+            raise Rejected("no_pixels", "the image is empty", self.path, planes["image"].label)
+        self.psf = self._read_psf() if "psf" in planes else None
+
+    def read(self, rows: slice = slice(None), columns: slice = slice(None)) -> RawBand:
+        """Return the pixels of a part of the band as they stand in the files.
+
+        Raises
+        ------
+        Rejected
+            If they cannot be read.
+        """
+        data = self._read("image", rows, columns, np.float32)
+        noise = self._read(self.noise_kind, rows, columns, np.float32) if self.noise_kind else None
+        mask = self._read("mask", rows, columns, None) if "mask" in self._planes else None
+        return RawBand(data, noise, mask)
+
+    def _hdu(self, role: str) -> Any:
+        plane = self._planes[role]
+        return self._files[plane.path][plane.hdu]
+
+    def _describe(self, role: str) -> tuple[fits.Header, tuple[int, int]]:
+        plane = self._planes[role]
+        with naming_faults(plane.path):
+            hdu = self._hdu(role)
+            header = inherit(hdu.header, self._files[plane.path][0].header)
+            return header, (int(hdu.shape[-2]), int(hdu.shape[-1]))
+
+    def _read(self, role: str, rows: slice, columns: slice, dtype: Any) -> np.ndarray:
+        plane = self._planes[role]
+        with naming_faults(plane.path):
+            key = (rows, columns) if plane.layer is None else (plane.layer, rows, columns)
+            pixels = np.asarray(self._hdu(role).section[key])
+            native = dtype or pixels.dtype.newbyteorder("=")
+            if dtype is None and pixels.dtype.kind not in "iu":
+                native = np.int64  # a mask stored as floats
+            return np.ascontiguousarray(pixels, native)
+
+    def _read_psf(self) -> np.ndarray:
+        plane = self._planes["psf"]
+        shape = self._describe("psf")[1]
+        if max(shape) > _MAX_PSF:
+            detail = f"a PSF image of {shape[0]} x {shape[1]} pixels; at most {_MAX_PSF} are expected"
+            raise Rejected(f"bad_psf:{self.band}", detail, plane.path, plane.label)
+        return self._read("psf", slice(None), slice(None), np.float32)
+
+
+@contextmanager
+def open_bands(planes: Sequence[Plane], bands: Sequence[str]) -> Iterator[dict[str, OpenBand]]:
+    """Open the bands of an image set, by name; each file once.
+
+    Raises
+    ------
+    Rejected
+        ``missing_band:<band>`` if there is no image in it, ``ambiguous_band:<band>`` if there are two,
+        ``shape_mismatch:<band>`` if its noise or mask has another shape, and what `opened` raises.
+    """
+    chosen = {band: _choose(planes, band) for band in bands}
+    with ExitStack() as stack:
+        files: dict[str, fits.HDUList] = {}
+        for plane in (plane for parts in chosen.values() for plane in parts.values()):
+            if plane.path not in files:
+                files[plane.path] = stack.enter_context(opened(plane.path))
+        yield {band: OpenBand(band, parts, files) for band, parts in chosen.items()}
+
+
+def _choose(planes: Sequence[Plane], band: str) -> dict[str, Plane]:
+    """Return the planes of a band, one of each role."""
+    mine = [plane for plane in planes if plane.band == band]
+    images = [plane for plane in mine if plane.role == "image"]
+    if not images:
+        there = sorted({plane.band or "?" for plane in planes if plane.role == "image"})
+        path = planes[0].path if planes else ""
+        raise Rejected(f"missing_band:{band}", f"images found: {', '.join(there) or 'none'}", path)
+    if len(images) > 1:
+        places = ", ".join(f"{Path(plane.path).name}[{plane.label}]" for plane in images)
+        detail = f"several images claim to be {band}: {places}"
+        raise Rejected(f"ambiguous_band:{band}", detail, images[0].path)
+    parts: dict[str, Plane] = {}
+    for plane in mine:
+        parts.setdefault(plane.role, plane)
+    return parts

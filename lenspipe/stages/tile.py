@@ -1,0 +1,333 @@
+"""From the files of a tile or cutout to the stamps of its targets, piece by piece.
+
+A tile is read in strips of whole rows, each pixel once (besides the margins): what lies in memory is a
+strip, whatever the tile's size and number of objects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lenspipe.config import Config
+from lenspipe.core.errors import Rejected
+from lenspipe.core.survey import NJY_ZERO_POINT, Survey, same_scale
+from lenspipe.core.types import BandImage, Calibration, ImageSet, Quarantined, RawBand, StampFormat
+from lenspipe.stages.targets import read_targets
+
+#: Rows of a strip, without margins, where every row is searched.
+STRIP = 1024
+_AT_ONCE = 512  # objects
+_MARGIN = 64  # px, at least
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Some objects of a tile: stamps (n, y, x, band), noise (n, band), what is known of them, and who was left out.
+
+    `objects` has the columns of `core.schema.object_columns` but `name`, and `edge_distance` [px].
+    """
+
+    flux: np.ndarray
+    noise_sigma: np.ndarray
+    psf_fwhm: np.ndarray
+    electrons_per_njy: np.ndarray
+    objects: Any
+    rejected: tuple[Quarantined, ...] = ()
+
+
+def read_pieces(image_set: ImageSet, survey: Survey, form: StampFormat, config: Config) -> Iterator[Piece]:
+    """Yield the stamps of a tile or cutout; every target is in one piece, as a stamp or with a reason.
+
+    Raises
+    ------
+    Rejected
+        If the whole image cannot be used; also after the first pieces, where it shows only then.
+    """
+    from lenspipe.io.bands import open_bands
+    from lenspipe.io.planes import list_planes
+
+    planes = list_planes(image_set, survey)
+    _require_bands(planes, form.bands)
+    with open_bands(planes, form.bands) as bands:
+        tile = _Tile(image_set, bands, survey, form, config)
+        for targets, window in tile.find_targets():
+            for start in range(0, max(1, len(targets)), _AT_ONCE):
+                yield tile.cut(targets[start : start + _AT_ONCE], window)
+
+
+def load_band(planes, band: str, survey: Survey, form: StampFormat, config: Config) -> BandImage:
+    """Return one band of an image set whole, calibrated and without its sky; `Rejected` if it cannot be used."""
+    from lenspipe.imaging.calibrate import calibrate_image
+    from lenspipe.io.bands import open_bands
+
+    with open_bands(planes, (band,)) as bands:
+        cal = _calibrate(bands[band], survey, form, config)
+        return calibrate_image(_with_sky(bands[band].read(), cal), cal)
+
+
+class _Tile:
+    """The open bands of a tile with their calibrations."""
+
+    def __init__(self, image_set, bands, survey: Survey, form: StampFormat, config: Config):
+        self.name, self.path = image_set.name, image_set.files[0].path
+        self.bands, self.form, self.config = bands, form, config
+        self.first = survey.detection_band if survey.detection_band in form.bands else form.bands[0]
+        self.cals = {band: _calibrate(bands[band], survey, form, config) for band in form.bands}
+        self.shape, self.cal = bands[self.first].shape, self.cals[self.first]
+        self.moved = {band: self._is_moved(band) for band in form.bands}
+        self.rescaled = {
+            band: not same_scale(form.pixel_scale / cal.pixel_scale, 1.0) for band, cal in self.cals.items()
+        }
+        self.is_cutout = _is_cutout(self.shape, self.cal.pixel_scale, form, config)
+        scales = [form.pixel_scale / cal.pixel_scale for cal in self.cals.values()]
+        self.margin = max(_MARGIN, int(0.8 * form.size * max(1.0, *scales)) + 8)
+        self._read: dict[str, tuple[tuple[slice, slice], RawBand]] = {}
+
+    # -- targets -----------------------------------------------------------------------------
+
+    def find_targets(self) -> Iterator[tuple[Any, tuple[slice, slice]]]:
+        """Yield tables of targets with the window of the first band in which their stamps lie."""
+        from astropy.table import Table
+
+        height, width = self.shape
+        if self.is_cutout:
+            table = Table({"x": [(width - 1) / 2], "y": [(height - 1) / 2]})
+            table["object_id"] = np.array([self.name])
+            yield table, (slice(0, height), slice(0, width))
+        elif self.config.ingest.targets:
+            yield from self._place_targets()
+        else:
+            yield from self._detect_targets()
+
+    def _detect_targets(self) -> Iterator[tuple[Any, tuple[slice, slice]]]:
+        from astropy.table import vstack
+
+        from lenspipe.imaging.blocks import split_length
+        from lenspipe.imaging.calibrate import calibrate_image
+        from lenspipe.imaging.detect import detect_in_blocks, drop_known
+
+        section, number, known = self.config.ingest, 0, None
+        for strip in split_length(self.shape[0], STRIP, self.margin):
+            window = (slice(strip.low, strip.high), slice(0, self.shape[1]))
+            image = calibrate_image(self._window(self.first, window), self.cal, y=strip.low)
+            found = detect_in_blocks(
+                image, slice(strip.start - strip.low, strip.stop - strip.low), self.margin,
+                detect_sigma=section.detect_sigma, detect_pixels=section.detect_pixels, deblend=section.deblend,
+            )  # fmt: skip
+            found["y"] += strip.low
+            found = found if known is None else drop_known(found, known)
+            known = found if known is None else vstack([known[known["y"] > strip.start - STRIP], found])
+            table = found[(found["snr"] >= section.min_snr) & (found["mag"] <= section.max_mag)]["x", "y"]
+            names = [f"{self.name}-{number + k:05d}" for k in range(len(table))]
+            table["object_id"] = np.array(names, dtype=str)
+            number += len(table)
+            yield table, window
+
+    def _place_targets(self) -> Iterator[tuple[Any, tuple[slice, slice]]]:
+        """Yield the targets of the table in groups of near rows: rows that hold no target are not read."""
+        from astropy.table import Table
+
+        height, width = self.shape
+        place = self._pixels_of(read_targets(self.config.ingest.targets))
+        order = np.argsort(place["y"], kind="stable")
+        y = np.asarray(place["y"])[order]
+        far = np.diff(y, prepend=-np.inf) > 2 * self.margin
+        start = 0
+        while start < len(order):
+            end = start + 1
+            while end < len(order) and not far[end] and y[end] - y[start] <= STRIP:
+                end += 1
+            group: Table = place[order[start:end]]
+            window = tuple(
+                slice(
+                    max(0, int(group[c].min()) - self.margin), min(n, int(group[c].max()) + self.margin + 1)
+                )
+                for c, n in (("y", height), ("x", width))
+            )
+            yield group["x", "y", "object_id"], window
+            start = end
+
+    def _pixels_of(self, targets) -> Any:
+        """Return the targets that lie on the image, with x and y."""
+        if self.cal.wcs is None:
+            raise Rejected("no_wcs", "targets have sky positions, but the image has no WCS", self.path)
+        height, width = self.shape
+        x, y = self.cal.wcs.all_world2pix(targets["ra"], targets["dec"], 0, quiet=True)
+        with np.errstate(invalid="ignore"):
+            inside = (x >= -0.5) & (y >= -0.5) & (x < width - 0.5) & (y < height - 0.5)
+        here = targets[inside]
+        here["x"], here["y"] = x[inside], y[inside]
+        return here
+
+    # -- stamps ------------------------------------------------------------------------------
+
+    def cut(self, targets, window: tuple[slice, slice]) -> Piece:
+        """Return the stamps of targets whose stamps lie in a window of the first band."""
+        from lenspipe.imaging.stamps import judge_stamps, stack_bands
+
+        x, y = np.asarray(targets["x"], float), np.asarray(targets["y"], float)
+        cuts = {band: self._cut_band(band, x, y, window) for band in self.form.bands}
+        self._check_alignment(cuts, window)
+        bands = [cuts[band] for band in self.form.bands]
+        reasons = judge_stamps(
+            bands, self.form, self.config.ingest.max_bad_fraction, edges=not self.is_cutout
+        )
+        stamps = stack_bands(bands)
+        keep = np.array([not reason for reason in reasons], bool)
+        objects = self._describe(targets, stamps)
+        rejected = tuple(
+            Quarantined(self.path, *reason.split(": ", 1), unit=self.name, object=str(name))
+            for name, reason in zip(targets["object_id"], reasons, strict=True)
+            if reason
+        )
+        count = int(keep.sum())
+        local = {
+            name: np.tile(
+                np.float32([getattr(self.cals[band], name) for band in self.form.bands]), (count, 1)
+            )
+            for name in ("psf_fwhm", "electrons_per_njy")
+        }
+        every = keep.all()
+        flux = stamps.flux if every else stamps.flux[keep]
+        return Piece(flux, stamps.noise_sigma[keep], objects=objects[keep], rejected=rejected, **local)
+
+    def _cut_band(self, band: str, x: np.ndarray, y: np.ndarray, window: tuple[slice, slice]):
+        from lenspipe.imaging.calibrate import calibrate_image
+        from lenspipe.imaging.stamps import cut_pixels, cut_stamps
+
+        rows, columns = window
+        if not self.moved[band] and not self.rescaled[band]:
+            raw = self._window(band, window)
+            return cut_pixels(raw, self.cals[band], x - columns.start, y - rows.start, self.form.size)
+        place = self._window_of(band, window) if self.moved[band] else window
+        image = calibrate_image(
+            self._window(band, place), self.cals[band], x=place[1].start, y=place[0].start
+        )
+        grid = (self.cal.wcs[rows, columns], self.cal.pixel_scale) if self.moved[band] else None
+        return cut_stamps(image, x - columns.start, y - rows.start, self.form, grid)
+
+    def _window_of(self, band: str, window: tuple[slice, slice]) -> tuple[slice, slice]:
+        """Return the part of another grid that a window of the first band's covers; at least two pixels."""
+        rows, columns = window
+        steps = [np.linspace(s.start - 0.5, s.stop - 0.5, 33) for s in (columns, rows)]
+        edge = np.array([(x, y) for x in steps[0] for y in steps[1]])
+        moved = self.cals[band].wcs.all_world2pix(self.cal.wcs.all_pix2world(edge, 0), 0, quiet=True)
+        moved = moved[np.isfinite(moved).all(axis=1)]
+        out = []
+        for axis, length in ((1, self.bands[band].shape[0]), (0, self.bands[band].shape[1])):
+            low, high = (moved[:, axis].min(), moved[:, axis].max()) if len(moved) else (0.0, 0.0)
+            start = int(np.clip(np.floor(low) - 8, 0, max(0, length - 2)))
+            out.append(slice(start, int(np.clip(np.ceil(high) + 8, start + min(2, length), length))))
+        return out[0], out[1]
+
+    def _window(self, band: str, window: tuple[slice, slice]) -> RawBand:
+        """Return the pixels of a window with their background; the last one read is kept."""
+        kept = self._read.get(band)
+        if kept is None or kept[0] != window:
+            kept = (window, _with_sky(self.bands[band].read(*window), self.cals[band]))
+            self._read[band] = kept
+        return kept[1]
+
+    def _is_moved(self, band: str) -> bool:
+        from lenspipe.imaging.cutout import same_grid
+
+        moved = not same_grid(self.cals[band].wcs, self.bands[band].shape, self.cal.wcs, self.shape)
+        if moved and (self.cals[band].wcs is None or self.cal.wcs is None):
+            raise Rejected(
+                f"grid_mismatch:{band}",
+                f"{self.bands[band].shape} pixels against {self.shape} in {self.first}, and no WCS",
+                self.bands[band].path,
+            )
+        return moved
+
+    def _check_alignment(self, cuts, window: tuple[slice, slice]) -> None:
+        """Refuse a band whose sources are not where those of the first one are."""
+        from lenspipe.imaging.align import compare_bands, judge_alignment
+        from lenspipe.imaging.calibrate import calibrate_image
+        from lenspipe.imaging.detect import detect_sources
+
+        first = cuts[self.first]
+        for band, stamps in cuts.items():
+            if band == self.first or self.is_cutout:
+                continue
+            offsets = compare_bands(first.flux, first.noise_sigma, stamps.flux, stamps.noise_sigma)
+            reason, doubtful = judge_alignment(*offsets)
+            if doubtful:
+                place = self._window_of(band, window) if self.moved[band] else window
+                found = detect_sources(calibrate_image(self._window(band, place), self.cals[band]))
+                reason = reason if (found["snr"] > 30).sum() >= 0.5 * offsets[2] else ""
+            if reason:
+                raise Rejected(f"misaligned:{band}", reason, self.bands[band].path)
+
+    def _describe(self, targets, stamps) -> Any:
+        """Return the targets with sky positions, photometry, flags and distance to the edge."""
+        from astropy.table import Table
+
+        from lenspipe.imaging.cutout import measure_aperture
+
+        x, y = np.asarray(targets["x"], float), np.asarray(targets["y"], float)
+        height, width = self.shape
+        known = self.cal.wcs is not None and len(x) > 0
+        ra, dec = self.cal.wcs.all_pix2world(x, y, 0) if known else np.full((2, len(x)), np.nan)
+        table = Table(
+            {"object_id": np.asarray(targets["object_id"], str), "x": x, "y": y, "ra": ra, "dec": dec}
+        )
+        table["edge_distance"] = np.minimum.reduce([x, y, width - 1 - x, height - 1 - y])
+        flux, error = measure_aperture(stamps.flux, stamps.noise_sigma, self.form.pixel_scale)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            mag = NJY_ZERO_POINT - 2.5 * np.log10(np.where(flux > 0, flux, np.nan))
+            snr = flux / error
+        for b, band in enumerate(self.form.bands):
+            table[f"mag_{band}"], table[f"snr_{band}"] = mag[:, b], snr[:, b]
+        table["flags"] = stamps.flags
+        table["tile"] = np.full(len(table), self.name)
+        return table
+
+
+def _calibrate(band, survey: Survey, form: StampFormat, config: Config) -> Calibration:
+    """Return the calibration of an open band with noise and background measured on its pixels."""
+    from lenspipe.imaging.calibrate import read_calibration
+    from lenspipe.imaging.sky import measure_levels, sample_rows, settle_levels
+
+    cal = read_calibration(
+        band.band, band.header, survey, band.path, band.noise_kind, band.mask_header, band.psf
+    )
+    if not same_scale(cal.pixel_scale, form.pixel_scale) and not config.ingest.resample:
+        raise Rejected(
+            "pixel_scale",
+            f"{cal.pixel_scale:.4g} arcsec per pixel, the model needs {form.pixel_scale:g}; use --resample",
+            band.path,
+        )
+    whole = band.shape[0] * band.shape[1] <= _WHOLE
+    rows = [slice(0, band.shape[0])] if whole else sample_rows(band.shape[0])
+    levels = measure_levels((band.read(part) for part in rows), cal)
+    return settle_levels(cal, levels, band.shape)
+
+
+#: Images of so many pixels are looked at whole.
+_WHOLE = 500_000
+
+
+def _with_sky(raw: RawBand, cal: Calibration) -> RawBand:
+    from lenspipe.imaging.sky import measure_sky
+
+    return measure_sky(raw, cal) if cal.sky is None else raw
+
+
+def _require_bands(planes, bands: tuple[str, ...]) -> None:
+    there = {plane.band for plane in planes if plane.role == "image"}
+    missing = [band for band in bands if band not in there]
+    if missing:
+        path = planes[0].path if planes else ""
+        names = ", ".join(sorted(band or "?" for band in there)) or "none"
+        raise Rejected(f"missing_band:{missing[0]}", f"needs {', '.join(bands)}; images found: {names}", path)
+
+
+def _is_cutout(shape: tuple[int, int], pixel_scale: float, form: StampFormat, config: Config) -> bool:
+    if config.ingest.kind != "auto":
+        return config.ingest.kind == "cutout"
+    return max(shape) * pixel_scale <= 4 * form.size * form.pixel_scale
