@@ -11,7 +11,7 @@ from astropy.stats import mad_std, sigma_clipped_stats
 from lenspipe.core.errors import Rejected
 from lenspipe.core.schema import Flag
 from lenspipe.core.types import Calibration, RawBand
-from lenspipe.imaging.calibrate import usable_pixels
+from lenspipe.imaging.calibrate import noise_sigma, usable_pixels
 
 #: Side of the cells in which a smooth background is measured [px].
 SKY_CELL = 128
@@ -55,9 +55,8 @@ def measure_levels(parts: Iterable[RawBand], cal: Calibration) -> Levels:
         good = usable_pixels(part, cal)
         if not good.any():
             continue
-        image = np.where(good, part.data, np.float32(np.nan))
         pixels.append(part.data[good])
-        noises.append(estimate_noise(image))
+        noises.append(_noise_of(part, good, cal))
         weights.append(len(pixels[-1]))
         count += len(pixels[-1])
         if count >= _ENOUGH and len(pixels) >= 8:
@@ -68,9 +67,15 @@ def measure_levels(parts: Iterable[RawBand], cal: Calibration) -> Levels:
     if together.min() == together.max():
         raise Rejected(f"no_signal:{cal.band}", f"every pixel is {together[0]:g}", cal.path)
     noise = float(np.average(noises, weights=weights))
-    has_sky = bool(np.percentile(together, 5) > noise)
+    has_sky = bool(np.percentile(together[:: max(1, len(together) // _ENOUGH)], 5) > noise)
     sky = float(sigma_clipped_stats(together, sigma=3.0)[1]) if has_sky else 0.0
     return Levels(noise, sky, has_sky)
+
+
+def _noise_of(part: RawBand, good: np.ndarray, cal: Calibration) -> float:
+    if part.noise is not None:
+        return float(noise_sigma(np.median(part.noise[good][::16]), cal.noise_kind))
+    return estimate_noise(np.where(good, part.data, np.float32(np.nan)))
 
 
 def settle_levels(cal: Calibration, levels: Levels, shape: tuple[int, int]) -> Calibration:

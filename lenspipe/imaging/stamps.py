@@ -19,14 +19,15 @@ from lenspipe.imaging.calibrate import noise_sigma, usable_pixels
 class Stamps:
     """Stamps of one band (n, y, x) or of several (n, y, x, band).
 
-    `flux` [nJy per pixel], `noise_sigma` [nJy per pixel] (n,) or (n, band), `flags` (n,), and `inside`
-    (n, y, x), which pixels lie on the images.
+    `flux` [nJy per pixel], `noise_sigma` [nJy per pixel] (n,) or (n, band), `flags` (n,), `inside` (n, y, x):
+    which pixels lie on the images; `bad` (n,): the share of the stamp that does, but cannot be used.
     """
 
     flux: np.ndarray
     noise_sigma: np.ndarray
     flags: np.ndarray
     inside: np.ndarray
+    bad: np.ndarray
 
 
 def cut_pixels(raw: RawBand, cal: Calibration, x: np.ndarray, y: np.ndarray, size: int) -> Stamps:
@@ -42,31 +43,35 @@ def cut_pixels(raw: RawBand, cal: Calibration, x: np.ndarray, y: np.ndarray, siz
     }
     inside = cutout.stamps_inside(raw.data.shape, x, y, size)
     stamps = RawBand(**parts)
-    flux, noise = _calibrate_stamps(stamps, cal)
+    flux, noise, usable = _calibrate_stamps(stamps, cal)
     flags = np.full(len(flux), cal.flags | (Flag.NO_WCS if cal.wcs is None else 0), int)
     if np.isfinite(cal.saturation):
         flags[(stamps.data >= cal.saturation).any(axis=(1, 2))] |= int(Flag.SATURATED)
-    return Stamps(flux, noise, flags, inside)
+    return Stamps(flux, noise, flags, inside, inside.mean(axis=(1, 2)) - usable)
 
 
-def _calibrate_stamps(stamps: RawBand, cal: Calibration) -> tuple[np.ndarray, np.ndarray]:
-    """Return flux (n, y, x) and the median noise (n,) of stamps, nJy per pixel; NaN where there is none."""
+def _calibrate_stamps(stamps: RawBand, cal: Calibration) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return flux (n, y, x) and the median noise (n,) of stamps, nJy per pixel, and their usable share (n,)."""
     good = usable_pixels(stamps, cal)
     sky = np.float32(cal.sky or 0) if stamps.sky is None else stamps.sky
     with np.errstate(over="ignore", invalid="ignore"):
         flux = (stamps.data - sky) * np.float32(cal.njy_per_count)
-    spoilt = ~good.all(axis=(1, 2))
+    usable = good.mean(axis=(1, 2))
+    spoilt = usable < 1.0
     flux[spoilt] = np.where(good[spoilt], flux[spoilt], np.float32(np.nan))
     if stamps.noise is None:
-        return flux, np.where(good.any(axis=(1, 2)), np.float32(cal.noise), np.float32(np.nan))
+        return flux, np.where(usable > 0, np.float32(cal.noise), np.float32(np.nan)), usable
     # noise maps are smooth: the median of some hundred pixels is that of all
     step = max(1, flux.shape[1] // 16)
     sparse = stamps.noise[:, ::step, ::step].reshape(len(flux), -1)
-    middle = np.median(sparse, axis=1) if len(flux) else np.zeros(0)
-    for k in np.flatnonzero(spoilt):
+    known = good[:, ::step, ::step].reshape(len(flux), -1)
+    ordered = np.sort(np.where(known, sparse, np.float32(np.inf)), axis=1)
+    middle = ordered[np.arange(len(flux)), known.sum(axis=1) // 2] if len(flux) else np.zeros(0, np.float32)
+    for k in np.flatnonzero(~np.isfinite(middle)):
         middle[k] = np.median(stamps.noise[k][good[k]]) if good[k].any() else np.nan
     with np.errstate(invalid="ignore", divide="ignore"):
-        return flux, (noise_sigma(middle, cal.noise_kind) * cal.njy_per_count).astype(np.float32)
+        noise = (noise_sigma(middle, cal.noise_kind) * cal.njy_per_count).astype(np.float32)
+    return flux, noise, usable
 
 
 def cut_stamps(
@@ -80,12 +85,15 @@ def cut_stamps(
     the image, are NaN.
     """
     cuts = [_cut(image, xi, yi, form, grid) for xi, yi in zip(x, y, strict=True)]
-    size = form.size
+    shape = (-1, form.size, form.size)
+    flux = np.array([cut[0] for cut in cuts], np.float32).reshape(shape)
+    inside = np.array([cut[3] for cut in cuts], bool).reshape(shape)
     return Stamps(
-        flux=np.array([cut[0] for cut in cuts], np.float32).reshape(-1, size, size),
+        flux,
         noise_sigma=np.array([cut[1] for cut in cuts], np.float32),
         flags=np.array([cut[2] for cut in cuts], int),
-        inside=np.array([cut[3] for cut in cuts], bool).reshape(-1, size, size),
+        inside=inside,
+        bad=(inside & ~np.isfinite(flux)).mean(axis=(1, 2)),
     )
 
 
@@ -133,7 +141,7 @@ def judge_stamps(bands: Sequence[Stamps], form: StampFormat, max_bad: float, edg
     reasons = np.full(len(bands[0].flux), "", object)
     for band, stamps in zip(form.bands, bands, strict=True):
         outside = 1.0 - stamps.inside.mean(axis=(1, 2))
-        bad = (stamps.inside & ~np.isfinite(stamps.flux)).mean(axis=(1, 2))
+        bad = stamps.bad
         lost, cut = ~np.isfinite(stamps.noise_sigma), (outside > max_bad) & edges
         for i in np.flatnonzero((lost | cut | (bad > max_bad)) & (reasons == "")):
             if lost[i]:
@@ -158,15 +166,15 @@ def stack_bands(bands: Sequence[Stamps]) -> Stamps:
     flags = np.bitwise_or.reduce([stamps.flags for stamps in bands])
     inside = np.logical_and.reduce([stamps.inside for stamps in bands])
     for b, stamps in enumerate(bands):
-        finite = np.isfinite(stamps.flux)
-        masked = np.flatnonzero((stamps.inside & ~finite).any(axis=(1, 2)))
+        masked = np.flatnonzero(stamps.bad > 0)
         padded = np.flatnonzero(~stamps.inside.all(axis=(1, 2)))
         flux[..., b] = stamps.flux
-        for i in masked:
-            flux[i, ..., b] = cutout.fill_bad_pixels(stamps.flux[i])
-        for i in np.union1d(masked, padded):
-            flux[i, ..., b] = np.where(stamps.inside[i], np.nan_to_num(flux[i, ..., b]), np.float32(0))
+        flux[masked, ..., b] = cutout.fill_bad_pixels(stamps.flux[masked])
+        spoilt = np.union1d(masked, padded)
+        flux[spoilt, ..., b] = np.where(
+            stamps.inside[spoilt], np.nan_to_num(flux[spoilt, ..., b]), np.float32(0)
+        )
         flags[masked] |= int(Flag.MASKED)
         flags[padded] |= int(Flag.PADDED)
     noise = np.stack([stamps.noise_sigma for stamps in bands], axis=-1)
-    return Stamps(flux, noise, flags, inside)
+    return Stamps(flux, noise, flags, inside, np.max([stamps.bad for stamps in bands], axis=0))

@@ -17,7 +17,7 @@ from lenspipe.core.errors import Rejected
 from lenspipe.io.preflight import check_structure
 
 _MAX_UNZIPPED = 16 * 2**30
-_PIECE = 2**22
+_PIECE = 2**20
 #: What an extension may leave to the primary header.
 _INHERITED = (
     *("BAND", "FILTER", "MAGZERO", "MAGZP", "MAGZPT", "MAG_ZERO", "ZEROPT", "PHOTZP", "ZP", "BUNIT"),
@@ -65,7 +65,7 @@ def opened(path: str) -> Iterator[fits.HDUList]:
     with plain_file(path) as plain:
         expected = check_structure(plain, path)
         with naming_faults(path):
-            hdus = fits.open(plain, memmap=True)
+            hdus = fits.open(plain)
         try:
             with naming_faults(path):
                 count = len(hdus)

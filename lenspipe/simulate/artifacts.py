@@ -78,7 +78,7 @@ def spoil(
     for k in np.flatnonzero(u[:, 2] < realism.masked):
         band = int(u[k, 3] * n_bands)
         bad = _bad_pixels(stream(seed, "bad pixels", int(sample_ids[k])), image.shape[1])
-        filled = fill_bad_pixels(np.where(bad, np.float32(np.nan), out[k, :, :, band]))
+        (filled,) = fill_bad_pixels(np.where(bad, np.float32(np.nan), out[k, :, :, band])[None])
         out[k, :, :, band] = np.nan_to_num(filled, nan=0.0)
     for k in np.flatnonzero((u[:, 4] < realism.missing_bands) & (n_bands > 1)):
         out[k, :, :, int(u[k, 5] * n_bands)] = 0.0

@@ -22,6 +22,7 @@ from lenspipe.stages.targets import read_targets
 STRIP = 1024
 _AT_ONCE = 512  # objects
 _MARGIN = 64  # px, at least
+_SURE = 200  # sources that show that two bands are aligned
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,7 @@ class _Tile:
         scales = [form.pixel_scale / cal.pixel_scale for cal in self.cals.values()]
         self.margin = max(_MARGIN, int(0.8 * form.size * max(1.0, *scales)) + 8)
         self._read: dict[str, tuple[tuple[slice, slice], RawBand]] = {}
+        self._aligned: dict[str, int] = {}  # sources that were found in their places
 
     # -- targets -----------------------------------------------------------------------------
 
@@ -252,7 +254,7 @@ class _Tile:
 
         first = cuts[self.first]
         for band, stamps in cuts.items():
-            if band == self.first or self.is_cutout:
+            if band == self.first or self.is_cutout or self._aligned.get(band, 0) >= _SURE:
                 continue
             offsets = compare_bands(first.flux, first.noise_sigma, stamps.flux, stamps.noise_sigma)
             reason, doubtful = judge_alignment(*offsets)
@@ -262,6 +264,7 @@ class _Tile:
                 reason = reason if (found["snr"] > 30).sum() >= 0.5 * offsets[2] else ""
             if reason:
                 raise Rejected(f"misaligned:{band}", reason, self.bands[band].path)
+            self._aligned[band] = self._aligned.get(band, 0) + len(offsets[0])
 
     def _describe(self, targets, stamps) -> Any:
         """Return the targets with sky positions, photometry, flags and distance to the edge."""

@@ -106,9 +106,9 @@ def test_all_stamps_at_once_are_those_cut_one_by_one(places, size):
 def test_holes_at_the_edge_are_filled_as_bright_as_their_neighbours():
     image = np.full((30, 30), 7.0, np.float32)
     image[0, 5:8] = image[10:13, 10:13] = np.nan
-    assert np.allclose(cutout.fill_bad_pixels(image), 7.0, rtol=1e-6)
+    assert np.allclose(cutout.fill_bad_pixels(image[None]), 7.0, rtol=1e-6)
     image[:, :20] = np.nan
-    filled = cutout.fill_bad_pixels(image)
+    (filled,) = cutout.fill_bad_pixels(image[None])
     assert np.isnan(filled[:, :15]).all()  # no good pixel within reach
     assert np.allclose(filled[:, 17:], 7.0)
 
@@ -128,6 +128,6 @@ def test_bad_pixels_in_a_galaxy_are_filled_smoothly():
     image = blob(41, 20.0, 20.0, width=4.0)
     holed = image.copy()
     holed[18:20, 22] = holed[25, 15] = np.nan
-    filled = cutout.fill_bad_pixels(holed)
+    (filled,) = cutout.fill_bad_pixels(holed[None])
     assert np.array_equal(filled[np.isfinite(holed)], image[np.isfinite(holed)])
     assert np.abs(filled - image).max() < 0.12 * image.max()
