@@ -16,6 +16,7 @@ from rich.console import Console
 from support import command, environment, lenspipe
 
 from lenspipe.config import load_config
+from lenspipe.io.shards import read_shard
 from lenspipe.io.store import Store
 from lenspipe.io.tables import read_table
 from lenspipe.pipeline import runner
@@ -134,6 +135,24 @@ def test_the_same_command_again_does_nothing(chain):
     assert answer.returncode == 0, answer.stderr
     assert answer.stderr.count("done before") == 8
     assert {path: path.stat().st_mtime_ns for path in chain.rglob("*.h5")} | catalogs(chain) == before
+
+
+def test_without_keeping_stamps_the_scores_are_the_same(chain, tmp_path):
+    run = copy_without(chain, tmp_path / "streamed", AFTER_TRAINING)
+    scores = read_table(chain / "scores.parquet")
+    threshold = float(np.sort(np.asarray(scores["score"]))[-3])  # so that few stamps are stored
+    words = ("--set", "ingest.keep=false", "--set", f"catalog.threshold={threshold!r}")
+    answer = lenspipe("run", run.parent / "recipe.toml", "--out", run, *words)
+    assert answer.returncode == 0, answer.stderr
+    streamed = read_table(run / "scores.parquet")
+    for name in ("object_id", "score", "p_lens", "x", "mag_i"):
+        assert np.array_equal(streamed[name], scores[name]), name
+    assert not list((run / "ingest").glob("*")), "stamps were stored after all"
+    stored = sum(len(read_shard(path).image) for path in (run / "find").glob("*.h5"))
+    assert 0 < stored < len(scores)
+    top, all_ = read_table(run / "candidates.ecsv"), read_table(chain / "candidates.ecsv")
+    assert np.array_equal(top["theta_e"], all_["theta_e"][: len(top)])
+    assert (run / "report/index.html").is_file()
 
 
 def test_serial_in_reversed_order_gives_what_dask_gave(chain, tmp_path):

@@ -66,6 +66,9 @@ def scan(
     targets: Annotated[str, typer.Option("--targets", metavar="TABLE", help="table with ra, dec [deg]")] = "",
     threshold: Annotated[float | None, typer.Option("--threshold", metavar="P", help="least score")] = None,
     as_: Annotated[str, typer.Option("--as", metavar="tile|cutout", help="what the images are")] = "auto",
+    keep: Annotated[
+        bool, typer.Option("--keep/--no-keep", help="store all stamps, or only the candidates'")
+    ] = True,
     resample: Annotated[bool, typer.Option("--resample", help="resample to the model's pixel scale")] = False,
     seed: Seed = 1,
     set_: Sets = None,
@@ -86,7 +89,7 @@ def scan(
     settings: dict[str, Any] = {
         "survey": survey,
         "run": {"seed": seed},
-        "ingest": {"images": images, "targets": targets, "kind": as_, "resample": resample},
+        "ingest": {"images": images, "targets": targets, "kind": as_, "keep": keep, "resample": resample},
         "find": {"detector": detector},
         "model": {"regressor": regressor},
         "catalog": {} if threshold is None else {"threshold": threshold},

@@ -30,6 +30,9 @@ class IngestSection(Section):
         (), description="files, folders or glob patterns; empty = the run's mock tiles"
     )
     targets: str = Field("", description="table with ra, dec [deg] (and id); empty = detect sources")
+    keep: bool = Field(
+        True, description="store all stamps; false = score them as they are cut, store only the candidates'"
+    )
     kind: Literal["auto", "tile", "cutout"] = Field(
         "auto", description="auto = an image at most 4 stamps wide is a cutout of its central object"
     )

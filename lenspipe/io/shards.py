@@ -133,6 +133,15 @@ def read_shard(path: str | Path, rows: slice | np.ndarray | None = None) -> Shar
         raise InputError(f"{path} is not a readable shard of stamps ({error}); make it again") from None
 
 
+def iterate_shard(path: str | Path, rows: np.ndarray | None = None, at_once: int = 512) -> Iterator[Shard]:
+    """Yield a shard, or some of its rows (in increasing order), in parts; one at least, if only an empty one."""
+    if rows is None:
+        with h5py.File(path, "r") as file:
+            rows = np.arange(len(file["image"]))
+    for start in range(0, max(1, len(rows)), at_once):
+        yield read_shard(path, rows[start : start + at_once])
+
+
 def list_shards(folder: str | Path) -> list[Path]:
     """Return the shards of a folder in order; `InputError` if there is none."""
     paths = sorted(Path(folder).glob("shard-*.h5"))

@@ -19,14 +19,14 @@ from lenspipe.stages.targets import unseen_targets
 
 def plan(config: Config, store: Store) -> list[Unit]:
     """One unit: the whole catalog."""
-    tiles = ingest.plan(config, store)
+    tiles = ingest.list_tiles(config, store)
     if not tiles:
         return []
     inputs = [
         str(path)
         for tile in tiles
         for path in (
-            ingest.objects_path(store, tile.name),
+            ingest.objects_path(config, store, tile.name),
             find.scores_path(store, tile.name),
             model.posteriors_path(store, tile.name),
         )
@@ -56,7 +56,7 @@ def work(unit: Unit, config: Config, store: Store) -> Done:
     regressor = regressor_folder(config, store)
     targets = read_card(regressor)["targets"] if regressor else {}
     columns = catalog_columns(form.bands, len(detector["folds"]), [t for t in TARGETS if t in targets])
-    table = _join_tiles(unit.payload["tiles"], store, columns)
+    table = _join_tiles(unit.payload["tiles"], config, store, columns)
     table.replace_column("run_id", np.full(len(table), run_id(config)))
     table = merge_detections(table, config.catalog.merge_radius)
     if config.catalog.known:
@@ -82,7 +82,12 @@ def work(unit: Unit, config: Config, store: Store) -> Done:
 def _unseen_targets(table, config: Config, store: Store) -> list[Quarantined]:
     if not config.ingest.targets:
         return []
-    left_out = {row.object for _, done in store.finished("ingest") for row in done.quarantined}
+    left_out = {
+        row.object
+        for stage in ("ingest", "find")
+        for _, done in store.finished(stage)
+        for row in done.quarantined
+    }
     return unseen_targets(config.ingest.targets, left_out | set(np.asarray(table["object_id"], str)))
 
 
@@ -91,7 +96,7 @@ def run_id(config: Config) -> str:
     return f"{config_hash(config)[:8]}-{code_version().rpartition('+')[2]}"
 
 
-def _join_tiles(tiles, store: Store, columns):
+def _join_tiles(tiles, config: Config, store: Store, columns):
     """Return the objects of all tiles with their scores and posteriors, in the order of the tiles."""
     from astropy.table import vstack
 
@@ -101,7 +106,7 @@ def _join_tiles(tiles, store: Store, columns):
     for tile in tiles:
         if not find.scores_path(store, tile).exists():
             continue
-        objects = read_table(ingest.objects_path(store, tile))
+        objects = read_table(ingest.objects_path(config, store, tile))
         scores = read_table(find.scores_path(store, tile))
         for name in scores.colnames:
             objects[name] = scores[name]

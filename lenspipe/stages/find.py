@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from lenspipe.config import Config, settings_of
-from lenspipe.core.errors import ConfigError
+from lenspipe.core.errors import ConfigError, Rejected
 from lenspipe.core.survey import load_survey
 from lenspipe.core.types import Done, Stage, Unit
 from lenspipe.io.store import Store, safe_name
 from lenspipe.stages import ingest
-from lenspipe.stages.stamps import bundle_files, detector_folder, open_bundle
+from lenspipe.stages.stamps import bundle_files, detector_folder, open_bundle, stamp_format
+from lenspipe.stages.tile import read_pieces
 
 
 def plan(config: Config, store: Store) -> list[Unit]:
     """One unit a tile."""
-    units = ingest.plan(config, store)
-    if not units:
+    tiles = ingest.list_tiles(config, store)
+    if not tiles:
         return []
     folder = detector_folder(config, store)
     if folder is None:
@@ -24,48 +30,111 @@ def plan(config: Config, store: Store) -> list[Unit]:
             "there are images but no detector: give one with --detector DIR (find.detector), "
             "or train one in the run (train.detector.folds)"
         )
-    model = bundle_files(folder)
-    settings = settings_of(config, "find")
+    model, settings = bundle_files(folder), settings_of(config, "find")
+    if config.ingest.keep:
+        return [
+            Unit(
+                tile.name,
+                inputs=(str(ingest.shard_path(config, store, tile.name)), *model),
+                settings=settings,
+            )
+            for tile in tiles
+        ]
+    settings |= {"threshold": config.catalog.threshold}
     return [
-        Unit(unit.name, inputs=(str(ingest.shard_path(store, unit.name)), *model), settings=settings)
-        for unit in units
+        replace(tile, inputs=(*tile.inputs, *model), settings={**tile.settings, **settings}) for tile in tiles
     ]
 
 
 def scores_path(store: Store, unit: str) -> Path:
-    """Return the scores of a tile, rows in the order of its stamps."""
+    """Return the scores of a tile, rows in the order of its objects."""
     return store.path("find", f"{safe_name(unit)}.parquet")
 
 
 def work(unit: Unit, config: Config, store: Store) -> Done:
     """Score the stamps of one tile."""
+    return _score_shard(unit, config, store) if config.ingest.keep else _score_images(unit, config, store)
+
+
+def _score_shard(unit: Unit, config: Config, store: Store) -> Done:
+    """Score stamps that *ingest* stored."""
+    from lenspipe.io.shards import iterate_shard
+    from lenspipe.io.tables import write_table
+
+    path = ingest.shard_path(config, store, unit.name)
+    if not path.exists():  # the whole tile is in quarantine
+        return Done((), {"scored": 0})
+    score = _scorer(config, store)
+    table = _join([score(part.image, part.noise_sigma) for part in iterate_shard(path)])
+    write_table(table, scores_path(store, unit.name))
+    return Done((scores_path(store, unit.name),), {"scored": len(table)})
+
+
+def _score_images(unit: Unit, config: Config, store: Store) -> Done:
+    """Cut stamps, score them, and keep those of the candidates alone."""
+    from lenspipe.io.shards import writing_shard
+    from lenspipe.io.tables import write_table
+
+    survey, form, score = load_survey(config.survey), stamp_format(config), _scorer(config, store)
+    outputs = (
+        ingest.shard_path(config, store, unit.name),
+        ingest.objects_path(config, store, unit.name),
+        scores_path(store, unit.name),
+    )
+    pieces, scores, stored = [], [], 0
+    try:
+        with writing_shard(outputs[0], form, survey.name, config.run.seed) as shard:
+            for piece in read_pieces(ingest.tile_of(unit), survey, form, config):
+                table = score(piece.flux, piece.noise_sigma)
+                chosen = np.asarray(table["score"]) >= config.catalog.threshold
+                local = (piece.flux, piece.noise_sigma, piece.psf_fwhm, piece.electrons_per_njy)
+                shard.append(*(values[chosen] for values in local))
+                piece.objects["stamp"] = np.where(chosen, stored + np.cumsum(chosen) - 1, -1)
+                stored += int(chosen.sum())
+                pieces.append((piece.objects, piece.rejected))
+                scores.append(table)
+            stamp = np.concatenate([np.asarray(objects["stamp"]) for objects, _ in pieces])
+            objects, rejected = ingest.join_objects(pieces, form)
+            objects["stamp"] = stamp
+            write_table(objects, outputs[1])
+            write_table(_join(scores), outputs[2])
+    except Rejected as fault:
+        return ingest.reject_tile(unit, fault)
+    return Done(outputs, {"objects": len(objects), "scored": len(objects)}, rejected)
+
+
+def _scorer(config: Config, store: Store) -> Callable[[np.ndarray, np.ndarray], Any]:
+    """Return a function from stamps and noise to their table of scores."""
     from astropy.table import Table
 
-    from lenspipe.io.shards import read_shard
-    from lenspipe.io.tables import write_table
     from lenspipe.training.predict import score_stamps
 
-    shard_path = ingest.shard_path(store, unit.name)
-    if not shard_path.exists():  # the whole tile is in quarantine
-        return Done((), {"scored": 0})
-    shard = read_shard(shard_path)
-    bundle = open_bundle(detector_folder(config, store))
-    bundle.check(shard.bands, shard.pixel_scale, shard.image.shape[1])
-    scores = score_stamps(
-        bundle,
-        shard.image,
-        shard.noise_sigma,
-        config.find.mc_samples,
-        config.run.seed,
-        config.find.batch_size,
-        lens_prior=load_survey(config.survey).lens_prior,
-    )
-    table = Table({"score": scores.score, "score_err": scores.score_err, "p_lens": scores.p_lens})
-    for fold in range(scores.score_fold.shape[1]):
-        table[f"score_fold_{fold}"] = scores.score_fold[:, fold]
-    path = scores_path(store, unit.name)
-    write_table(table, path)
-    return Done((path,), {"scored": len(table)})
+    bundle, form = open_bundle(detector_folder(config, store)), stamp_format(config)
+    bundle.check(form.bands, form.pixel_scale, form.size)
+    section, prior = config.find, load_survey(config.survey).lens_prior
+
+    def score(image: np.ndarray, noise_sigma: np.ndarray) -> Any:
+        scores = score_stamps(
+            bundle,
+            image,
+            noise_sigma,
+            section.mc_samples,
+            config.run.seed,
+            section.batch_size,
+            lens_prior=prior,
+        )
+        table = Table({"score": scores.score, "score_err": scores.score_err, "p_lens": scores.p_lens})
+        for fold in range(scores.score_fold.shape[1]):
+            table[f"score_fold_{fold}"] = scores.score_fold[:, fold]
+        return table
+
+    return score
+
+
+def _join(tables: list[Any]) -> Any:
+    from astropy.table import vstack
+
+    return vstack(tables, metadata_conflicts="silent")
 
 
 STAGE = Stage(

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from astropy.table import vstack
 
 from lenspipe.config import Config, settings_of
 from lenspipe.core.errors import Rejected
@@ -16,13 +17,19 @@ from lenspipe.core.types import Done, ImageFile, ImageSet, Quarantined, Stage, S
 from lenspipe.io.layout import find_images, group_files
 from lenspipe.io.shards import Shard
 from lenspipe.io.store import Store, safe_name
+from lenspipe.io.tables import order_columns, write_table
 from lenspipe.stages.simulate import plan as plan_simulate
 from lenspipe.stages.stamps import existing, stamp_format
 from lenspipe.stages.tile import read_pieces
 
 
 def plan(config: Config, store: Store) -> list[Unit]:
-    """One unit a tile or cutout."""
+    """One unit a tile or cutout; none if the stamps are not to be kept: *find* cuts them as it goes."""
+    return list_tiles(config, store) if config.ingest.keep else []
+
+
+def list_tiles(config: Config, store: Store) -> list[Unit]:
+    """Return one unit a tile or cutout, whether its stamps are kept or only passed on."""
     survey = load_survey(config.survey)
     if config.ingest.images:
         paths = [str(Path(path).absolute()) for path in find_images(config.ingest.images)]
@@ -53,40 +60,57 @@ def mock_tile_paths(config: Config, store: Store, survey: Survey) -> list[str]:
     ]
 
 
-def shard_path(store: Store, unit: str) -> Path:
-    """Return the stamps of a tile."""
-    return store.path("ingest", f"{safe_name(unit)}.h5")
+def shard_path(config: Config, store: Store, unit: str) -> Path:
+    """Return the stamps of a tile: all of them, or only its candidates' if the others are not kept."""
+    return store.path("ingest" if config.ingest.keep else "find", f"{safe_name(unit)}.h5")
 
 
-def objects_path(store: Store, unit: str) -> Path:
-    """Return the object table of a tile, rows in the order of the stamps."""
-    return store.path("ingest", f"{safe_name(unit)}.parquet")
+def objects_path(config: Config, store: Store, unit: str) -> Path:
+    """Return the object table of a tile; column ``stamp`` is the row of the shard, -1 where there is none."""
+    suffix = ".parquet" if config.ingest.keep else ".objects.parquet"
+    return store.path("ingest" if config.ingest.keep else "find", f"{safe_name(unit)}{suffix}")
 
 
 def work(unit: Unit, config: Config, store: Store) -> Done:
     """Read one tile or cutout, find its targets, cut and store their stamps."""
-    from astropy.table import vstack
-
     from lenspipe.io.shards import writing_shard
-    from lenspipe.io.tables import write_table
 
     survey, form = load_survey(config.survey), stamp_format(config)
-    image_set = ImageSet(unit.name, tuple(ImageFile(**file) for file in unit.payload["files"]))
-    pixels, rows = shard_path(store, unit.name), objects_path(store, unit.name)
-    objects, rejected = [], []
+    pixels, rows = shard_path(config, store, unit.name), objects_path(config, store, unit.name)
+    pieces = []
     try:
         with writing_shard(pixels, form, survey.name, config.run.seed) as shard:
-            for piece in read_pieces(image_set, survey, form, config):
+            for piece in read_pieces(tile_of(unit), survey, form, config):
                 shard.append(piece.flux, piece.noise_sigma, piece.psf_fwhm, piece.electrons_per_njy)
-                objects.append(piece.objects)
-                rejected += piece.rejected
-            table = _number_rows(vstack(objects, metadata_conflicts="silent"), form)
-            write_table(table, rows)
+                pieces.append((piece.objects, piece.rejected))
+            objects, rejected = join_objects(pieces, form)
+            objects["stamp"] = np.arange(len(objects))
+            write_table(objects, rows)
     except Rejected as fault:
-        path = fault.path or image_set.files[0].path
-        row = Quarantined(path, fault.reason, fault.detail, fault.hdu, unit=unit.name)
-        return Done((), {"objects": 0}, (row,))
-    return Done((pixels, rows), {"objects": len(table)}, tuple(rejected))
+        return reject_tile(unit, fault)
+    return Done((pixels, rows), {"objects": len(objects)}, rejected)
+
+
+def tile_of(unit: Unit) -> ImageSet:
+    """Return the files of a unit."""
+    return ImageSet(unit.name, tuple(ImageFile(**file) for file in unit.payload["files"]))
+
+
+def reject_tile(unit: Unit, fault: Rejected) -> Done:
+    """Return what is left of a tile that cannot be used: its name and the reason."""
+    path = fault.path or unit.payload["files"][0]["path"]
+    return Done(
+        (), {"objects": 0}, (Quarantined(path, fault.reason, fault.detail, fault.hdu, unit=unit.name),)
+    )
+
+
+def join_objects(pieces: list[tuple[Any, tuple]], form: StampFormat) -> tuple[Any, tuple[Quarantined, ...]]:
+    """Return the table of a tile's objects, in the registry's columns and ``edge_distance``, and those left out."""
+    table = vstack([objects for objects, _ in pieces], metadata_conflicts="silent")
+    edge = table["edge_distance"]
+    table = order_columns(table, object_columns(form.bands))
+    table["edge_distance"] = edge
+    return table, tuple(row for _, rejected in pieces for row in rejected)
 
 
 def ingest_images(
@@ -99,24 +123,12 @@ def ingest_images(
     Rejected
         If the whole image cannot be used.
     """
-    from astropy.table import vstack
-
     pieces = list(read_pieces(image_set, survey, form, config))
     names = ("flux", "noise_sigma", "psf_fwhm", "electrons_per_njy")
     flux, noise, fwhm, gain = (np.concatenate([getattr(piece, name) for piece in pieces]) for name in names)
     shard = Shard(flux, noise, form.bands, form.pixel_scale, survey.name, config.run.seed, fwhm, gain)
     table = vstack([piece.objects for piece in pieces], metadata_conflicts="silent")
     return shard, table, [row for piece in pieces for row in piece.rejected]
-
-
-def _number_rows(table, form: StampFormat):
-    """Return the object table of a tile in the registry's columns, and how far each is from the edge."""
-    from lenspipe.io.tables import order_columns
-
-    edge = table["edge_distance"]
-    table = order_columns(table, object_columns(form.bands))
-    table["edge_distance"] = edge
-    return table
 
 
 STAGE = Stage(name="ingest", reads=("tiles",), writes=("ingest",), plan=plan, work=work, counts="objects")

@@ -8,6 +8,7 @@ import numpy as np
 
 from lenspipe.config import Config, settings_of
 from lenspipe.core.types import Done, Stage, Unit
+from lenspipe.io.shards import Shard
 from lenspipe.io.store import Store, safe_name
 from lenspipe.stages import find, ingest
 from lenspipe.stages.stamps import bundle_files, check_regressor, open_bundle, regressor_folder
@@ -25,53 +26,58 @@ def plan(config: Config, store: Store) -> list[Unit]:
         Unit(
             unit.name,
             inputs=(
-                str(ingest.shard_path(store, unit.name)),
+                str(ingest.shard_path(config, store, unit.name)),
                 str(find.scores_path(store, unit.name)),
                 *model,
             ),
             settings=settings,
         )
-        for unit in ingest.plan(config, store)
+        for unit in ingest.list_tiles(config, store)
     ]
 
 
 def posteriors_path(store: Store, unit: str) -> Path:
-    """Return the posteriors of a tile: column `row` names the stamp."""
+    """Return the posteriors of a tile: column `row` names the object."""
     return store.path("model", f"{safe_name(unit)}.parquet")
 
 
 def work(unit: Unit, config: Config, store: Store) -> Done:
     """Sample the posteriors of one tile's candidates."""
-    from astropy.table import Table
+    from astropy.table import vstack
 
-    from lenspipe.io.shards import read_shard
+    from lenspipe.io.shards import iterate_shard
     from lenspipe.io.tables import read_table, write_table
-    from lenspipe.training.predict import sample_posteriors
 
     scores_path = find.scores_path(store, unit.name)
     if not scores_path.exists():
         return Done((), {"modelled": 0})
-    scores = read_table(scores_path)
-    rows = np.flatnonzero(np.asarray(scores["score"]) >= config.catalog.threshold)
-    shard = read_shard(ingest.shard_path(store, unit.name), rows)
+    rows = np.flatnonzero(np.asarray(read_table(scores_path)["score"]) >= config.catalog.threshold)
+    objects = read_table(ingest.objects_path(config, store, unit.name))
     bundle = open_bundle(regressor_folder(config, store))
+    stamps = iterate_shard(ingest.shard_path(config, store, unit.name), np.asarray(objects["stamp"])[rows])
+    table = vstack([_sample(bundle, shard, config) for shard in stamps], metadata_conflicts="silent")
+    table.add_column(rows, name="row", index=0)
+    path = posteriors_path(store, unit.name)
+    write_table(table, path)
+    return Done((path,), {"modelled": len(rows)})
+
+
+def _sample(bundle, shard: Shard, config: Config):
+    """Return the table of the posteriors of some stamps."""
+    from astropy.table import Table
+
+    from lenspipe.training.predict import sample_posteriors
+
     bundle.check(shard.bands, shard.pixel_scale, shard.image.shape[1])
+    section, table = config.model, Table()
     posteriors = sample_posteriors(
-        bundle,
-        shard.image,
-        shard.noise_sigma,
-        config.model.mc_samples,
-        config.run.seed,
-        config.model.batch_size,
+        bundle, shard.image, shard.noise_sigma, section.mc_samples, config.run.seed, section.batch_size
     )
-    table = Table({"row": rows})
     for target, posterior in posteriors.items():
         table[target] = posterior.median
         for part in ("err_lo", "err_hi", "aleatoric", "epistemic"):
             table[f"{target}_{part}"] = getattr(posterior, part)
-    path = posteriors_path(store, unit.name)
-    write_table(table, path)
-    return Done((path,), {"modelled": len(rows)})
+    return table
 
 
 STAGE = Stage(

@@ -14,8 +14,9 @@ from lenspipe.core.schema import Flag
 from lenspipe.core.survey import NJY_ZERO_POINT, Band, Survey, load_survey
 from lenspipe.core.types import BandImage, ImageSet, StampFormat
 from lenspipe.io.layout import find_images, group_files
-from lenspipe.stages.ingest import ingest_images, load_band
+from lenspipe.stages.ingest import ingest_images
 from lenspipe.stages.stamps import stamp_format
+from lenspipe.stages.tile import load_band
 
 _TILE = 1000  # side of a mock tile [px]
 _LAGS = 3
@@ -64,7 +65,7 @@ def simulated_twin(config: Config) -> tuple[Survey, int, bool]:
     """Return the survey with its images' PSF, noise and correlation; their pixels; whether they have weights."""
     from lenspipe.imaging.noise import measure_correlation
     from lenspipe.imaging.psf import measure_psf
-    from lenspipe.io.fits import list_planes
+    from lenspipe.io.planes import list_planes
 
     survey, form = load_survey(config.survey), stamp_format(config)
     measured: dict[str, list[tuple[float, float, float]]] = {band: [] for band in form.bands}

@@ -133,12 +133,12 @@ def read_stamps(candidates, config: Config, store: Store) -> dict[str, Any]:
     image = noise = shard = None
     tiles = np.asarray(candidates["tile"], str)
     for tile in np.unique(tiles):
-        objects = read_table(ingest.objects_path(store, tile))
-        position = {str(name): row for row, name in enumerate(objects["object_id"])}
+        objects = read_table(ingest.objects_path(config, store, tile))
+        position = dict(zip(objects["object_id"].astype(str), objects["stamp"], strict=True))
         mine = np.flatnonzero(tiles == tile)
         rows = np.array([position[str(name)] for name in candidates["object_id"][mine]])
         order = np.argsort(rows)  # HDF5 reads rows in increasing order only
-        shard = read_shard(ingest.shard_path(store, tile), rows[order])
+        shard = read_shard(ingest.shard_path(config, store, tile), rows[order])
         if image is None or noise is None:
             image = np.zeros((len(candidates), *shard.image.shape[1:]), np.float32)
             noise = np.zeros((len(candidates), len(shard.bands)), np.float32)

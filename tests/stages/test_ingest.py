@@ -8,7 +8,7 @@ from astropy.io import fits
 from astropy.table import Table
 from astropy.wcs import WCS
 
-from lenspipe.config import load_config
+from lenspipe.config import Config, load_config
 from lenspipe.core.errors import InputError, Rejected
 from lenspipe.core.schema import Flag
 from lenspipe.core.survey import load_survey
@@ -67,9 +67,20 @@ def run(tmp_path, images, *overrides):
     return {unit.name: ingest.work(unit, config, store) for unit in ingest.plan(config, store)}, store
 
 
+def read_objects(store, unit):
+    return read_table(ingest.objects_path(Config(), store, unit))
+
+
+def read_stamps(store, unit):
+    return read_shard(ingest.shard_path(Config(), store, unit))
+
+
 def test_a_tile_is_searched_and_its_sources_cut(tmp_path):
     results, store = run(tmp_path, [write_tile(tmp_path / "in")])
-    table, shard = read_table(ingest.objects_path(store, "T1")), read_shard(ingest.shard_path(store, "T1"))
+    table, shard = (
+        read_objects(store, "T1"),
+        read_stamps(store, "T1"),
+    )
     assert len(table) == 3  # the fourth lies at the edge
     assert shard.image.shape == (3, 48, 48, 3)
     assert shard.bands == ("g", "r", "i")
@@ -105,7 +116,7 @@ def test_all_layouts_give_the_same_stamps(tmp_path):
     stamps = []
     for folder in "abc":
         _, store = run(tmp_path / folder, [tmp_path / folder])
-        stamps.append(read_shard(ingest.shard_path(store, "T1")))
+        stamps.append(read_stamps(store, "T1"))
     for other in stamps[1:]:
         assert np.array_equal(other.image, stamps[0].image)
         assert np.allclose(other.noise_sigma, stamps[0].noise_sigma)
@@ -118,7 +129,10 @@ def test_a_small_image_is_a_cutout_of_its_centre_padded_if_need_be(tmp_path):
         pixels = make_pixels(ord(band), size=41, sources=[(20.0, 20.0, 3000.0)])
         fits.writeto(folder / f"obj_{band}.fits", pixels, fits.Header({"MAGZERO": 31.4}))
     results, store = run(tmp_path, [folder])
-    table, shard = read_table(ingest.objects_path(store, "obj")), read_shard(ingest.shard_path(store, "obj"))
+    table, shard = (
+        read_objects(store, "obj"),
+        read_stamps(store, "obj"),
+    )
     assert results["obj"].counts == {"objects": 1}
     assert list(table["object_id"]) == ["obj"]
     assert np.isnan(table["ra"][0])
@@ -128,7 +142,7 @@ def test_a_small_image_is_a_cutout_of_its_centre_padded_if_need_be(tmp_path):
     assert shard.noise_sigma[0] == pytest.approx(5.0, rel=0.2)
     as_tile, store = run(tmp_path / "t", [folder], "ingest.kind=tile", "ingest.size=16")
     assert as_tile["obj"].counts == {"objects": 1}
-    assert list(read_table(ingest.objects_path(store, "obj"))["object_id"]) == ["obj-00000"]
+    assert list(read_objects(store, "obj")["object_id"]) == ["obj-00000"]
 
 
 def test_targets_of_a_table_are_cut_with_their_ids(tmp_path):
@@ -136,7 +150,7 @@ def test_targets_of_a_table_are_cut_with_their_ids(tmp_path):
     Table({"id": ["first", "second", "far"], "ra": ra, "dec": dec}).write(tmp_path / "targets.csv")
     tile = write_tile(tmp_path / "in")
     _, store = run(tmp_path, [tile], f"ingest.targets={tmp_path / 'targets.csv'}")
-    table = read_table(ingest.objects_path(store, "T1"))
+    table = read_objects(store, "T1")
     assert list(table["object_id"]) == ["second", "first"]  # by rows of the image
     assert np.asarray(table["x"]) == pytest.approx([300.0, 100.0], abs=1e-3)
     with pytest.raises(InputError, match="which is not there"):
@@ -151,7 +165,7 @@ def test_a_missing_band_is_never_scored_as_zeros(tmp_path):
     (row,) = results["T1"].quarantined
     assert row.reason == "missing_band:i"
     assert row.path.endswith("T1_g.fits")
-    assert not ingest.shard_path(store, "T1").exists()
+    assert not ingest.shard_path(Config(), store, "T1").exists()
 
 
 def test_bad_pixels_name_the_object_or_are_filled(tmp_path):
@@ -161,7 +175,10 @@ def test_bad_pixels_name_the_object_or_are_filled(tmp_path):
     results, store = run(tmp_path, [write_tile(tmp_path / "in", r=r)])
     reasons = {row.reason for row in results["T1"].quarantined}
     assert "bad_pixels:r" in reasons
-    table, shard = read_table(ingest.objects_path(store, "T1")), read_shard(ingest.shard_path(store, "T1"))
+    table, shard = (
+        read_objects(store, "T1"),
+        read_stamps(store, "T1"),
+    )
     assert len(table) == 2
     assert np.isfinite(shard.image).all()
     second = int(np.argmin(np.abs(table["x"] - 300)))
@@ -175,7 +192,10 @@ def test_bands_on_another_grid_are_reprojected_and_shapes_without_wcs_refused(tm
     moved = make_pixels(ord("r"), sources=[(x - 3.5, y + 5.0, flux) for x, y, flux in SOURCES])
     fits.writeto(folder / "T1_r.fits", moved, make_header("r", shifted))
     _, store = run(tmp_path, [folder])
-    table, shard = read_table(ingest.objects_path(store, "T1")), read_shard(ingest.shard_path(store, "T1"))
+    table, shard = (
+        read_objects(store, "T1"),
+        read_stamps(store, "T1"),
+    )
     assert all(flags & Flag.REPROJECTED for flags in table["flags"])
     y, x = np.mgrid[:48, :48]
     for stamp in shard.image:
@@ -197,7 +217,7 @@ def test_another_pixel_scale_is_refused_or_resampled(tmp_path):
     results, _ = run(tmp_path, [folder])
     assert [row.reason for row in results["T1"].quarantined] == ["pixel_scale"]
     results, store = run(tmp_path / "again", [folder], "ingest.resample=true")
-    table = read_table(ingest.objects_path(store, "T1"))
+    table = read_objects(store, "T1")
     assert all(flags & Flag.RESAMPLED for flags in table["flags"])
     brightest = int(np.argmin(table["mag_i"]))
     assert table["mag_i"][brightest] == pytest.approx(31.4 - 2.5 * np.log10(9000), abs=0.06)
@@ -218,8 +238,8 @@ def test_unusual_names_are_processed(tmp_path):
     name = "tile – ñ 'quoted' " + "x" * 150
     results, store = run(tmp_path, [write_tile(tmp_path / "in dir", name)])
     (unit,) = results
-    assert ingest.shard_path(store, unit).exists()
-    assert read_table(ingest.objects_path(store, unit))["tile"][0] == unit
+    assert ingest.shard_path(Config(), store, unit).exists()
+    assert read_table(ingest.objects_path(Config(), store, unit))["tile"][0] == unit
 
 
 def test_rejections_carry_the_file_at_fault(tmp_path):
@@ -263,7 +283,7 @@ def test_lsst_masks_mark_detections_that_are_not_bad(tmp_path, named):
         ]
         fits.HDUList(hdus).writeto(folder / f"8523_{band}.fits")
     _, store = run(tmp_path, [folder], "survey=lsst")
-    table = read_table(ingest.objects_path(store, "8523"))
+    table = read_objects(store, "8523")
     assert len(table) == 3
     assert not any(flags & Flag.MASKED for flags in table["flags"])
 
@@ -273,7 +293,10 @@ def test_bad_pixels_are_filled_also_where_the_stamp_leaves_the_image(tmp_path):
     r[:, 30] = np.nan
     flat = {band: make_pixels(ord(band), sources=[(22.0, 200.0, 9000.0)]) + 100 for band in "gi"}
     _, store = run(tmp_path, [write_tile(tmp_path / "in", r=r + 100, **flat)], "ingest.min_snr=20")
-    table, shard = read_table(ingest.objects_path(store, "T1")), read_shard(ingest.shard_path(store, "T1"))
+    table, shard = (
+        read_objects(store, "T1"),
+        read_stamps(store, "T1"),
+    )
     row = int(np.argmin(np.abs(table["x"] - 22)))
     assert Flag.PADDED | Flag.MASKED in Flag(int(table["flags"][row]))
     column = shard.image[row, :, :, 1]
@@ -286,7 +309,7 @@ def test_sentinels_are_bad_pixels_and_no_magnitudes(tmp_path):
     g = make_pixels(ord("g"))
     g[120, 104] = 3e38
     _, store = run(tmp_path, [write_tile(tmp_path / "in", g=g)])
-    table = read_table(ingest.objects_path(store, "T1"))
+    table = read_objects(store, "T1")
     assert np.nanmin(table["mag_g"]) > 15
 
 
@@ -298,7 +321,7 @@ def test_what_an_extension_leaves_to_the_primary_header_is_read_there(tmp_path):
         image = fits.ImageHDU(make_pixels(ord(band)) * 0.1, make_wcs().to_header(), name="SCI")
         fits.HDUList([primary, image]).writeto(folder / f"T1_{band}.fits")
     _, store = run(tmp_path, [folder])
-    table = read_table(ingest.objects_path(store, "T1"))
+    table = read_objects(store, "T1")
     assert not any(flags & Flag.ZERO_POINT_ASSUMED for flags in table["flags"])
     assert np.min(table["mag_i"]) == pytest.approx(31.4 - 2.5 * np.log10(9000), abs=0.06)
 
@@ -309,5 +332,5 @@ def test_targets_without_a_place_stop_nothing(tmp_path):
     results, store = run(
         tmp_path, [write_tile(tmp_path / "in")], f"ingest.targets={tmp_path / 'targets.csv'}"
     )
-    assert list(read_table(ingest.objects_path(store, "T1"))["object_id"]) == ["a"]
+    assert list(read_objects(store, "T1")["object_id"]) == ["a"]
     assert not results["T1"].quarantined  # named once by *catalog*, not by every tile
