@@ -48,6 +48,7 @@ class IngestSection(Section):
     min_snr: float = Field(10.0, ge=0, description="least signal-to-noise of a source in the detection band")
     max_mag: float = Field(23.0, description="faintest magnitude of a target in the detection band [mag]")
     deblend: bool = Field(True, description="separate touching sources")
+    mask_saturated: bool = Field(True, description="leave out detected sources with saturated pixels")
     max_bad_fraction: float = Field(
         0.25, ge=0, le=1, description="largest fraction of unusable pixels in any band of a stamp"
     )

@@ -28,6 +28,7 @@ class Flag(IntFlag):
     REPROJECTED = 256
     NO_WCS = 512
     DUPLICATE = 1024
+    POINT_LIKE = 2048
 
 
 FLAGS: dict[Flag, str] = {
@@ -42,6 +43,7 @@ FLAGS: dict[Flag, str] = {
     Flag.REPROJECTED: "at least one band was reprojected onto the grid of the first",
     Flag.NO_WCS: "the image has no sky coordinates; ra and dec are NaN",
     Flag.DUPLICATE: "the same object is scored in another tile, whose row is the one ranked",
+    Flag.POINT_LIKE: "no larger than the PSF in the detection band: most likely a star or a quasar",
 }
 
 

@@ -64,6 +64,42 @@ def measure_galaxies(
     return out | {"flux": np.where(found[:, None], flux, np.nan)}
 
 
+def point_like(image: np.ndarray, noise_sigma: np.ndarray, psf_fwhm: float, pixel_scale: float) -> np.ndarray:
+    """Return which stamps show a source in the middle that is no larger than the PSF: a star, most likely.
+
+    Its second moment under a Gaussian window twice as wide as the PSF is compared with what a point source
+    would show. Faint sources, of which that cannot be told, are not point-like.
+
+    Parameters
+    ----------
+    image : ndarray (n, y, x)
+        nJy per pixel, one band.
+    noise_sigma : ndarray (n,)
+        nJy per pixel.
+    psf_fwhm, pixel_scale : float
+        [arcsec]
+    """
+    psf = (psf_fwhm / pixel_scale / 2.3548) ** 2 + 1.0 / 12.0
+    window = 4.0 * psf
+    axis = np.arange(image.shape[1]) - 0.5 * (image.shape[1] - 1)
+    x = y = np.zeros(len(image))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        for _ in range(4):
+            dx, dy = axis[None, None, :] - x[:, None, None], axis[None, :, None] - y[:, None, None]
+            weight = np.exp(-0.5 * (dx**2 + dy**2) / window)
+            light = image * weight
+            total = light.sum(axis=(1, 2))
+            x = np.clip(x + (1 + psf / window) * (light * dx).sum(axis=(1, 2)) / total, -3, 3)
+            y = np.clip(y + (1 + psf / window) * (light * dy).sum(axis=(1, 2)) / total, -3, 3)
+        moment = 0.5 * (light * (dx**2 + dy**2)).sum(axis=(1, 2)) / total
+        snr = total / (noise_sigma * np.sqrt((weight**2).sum(axis=(1, 2))))
+    expected = 1.0 / (1.0 / psf + 1.0 / window)
+    return (snr > _LEAST_STAR) & (moment < _STAR_SIZE * expected)
+
+
+_LEAST_STAR, _STAR_SIZE = 30.0, 1.15  # signal-to-noise; second moment over that of a point source
+
+
 def _weighted_moments(
     image: np.ndarray, axis: np.ndarray, start: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -6,7 +6,7 @@ strip, whatever the tile's size and number of objects.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,10 +14,12 @@ import numpy as np
 
 from lenspipe.config import Config
 from lenspipe.core.errors import Rejected
+from lenspipe.core.schema import Flag
 from lenspipe.core.survey import NJY_ZERO_POINT, Survey, same_scale
 from lenspipe.core.types import BandImage, Calibration, ImageSet, Quarantined, RawBand, StampFormat
 from lenspipe.stages.targets import read_targets
 
+Window = tuple[slice, slice]  # rows, columns of the first band
 #: Rows of a strip, without margins, where every row is searched.
 STRIP = 1024
 _AT_ONCE = 512  # objects
@@ -55,9 +57,9 @@ def read_pieces(image_set: ImageSet, survey: Survey, form: StampFormat, config: 
     _require_bands(planes, form.bands)
     with open_bands(planes, form.bands) as bands:
         tile = _Tile(image_set, bands, survey, form, config)
-        for targets, window in tile.find_targets():
+        for targets, window, left_out in tile.find_targets():
             for start in range(0, max(1, len(targets)), _AT_ONCE):
-                yield tile.cut(targets[start : start + _AT_ONCE], window)
+                yield tile.cut(targets[start : start + _AT_ONCE], window, left_out if start == 0 else [])
 
 
 def load_band(planes, band: str, survey: Survey, form: StampFormat, config: Config) -> BandImage:
@@ -86,26 +88,26 @@ class _Tile:
         self.is_cutout = _is_cutout(self.shape, self.cal.pixel_scale, form, config)
         scales = [form.pixel_scale / cal.pixel_scale for cal in self.cals.values()]
         self.margin = max(_MARGIN, int(0.8 * form.size * max(1.0, *scales)) + 8)
-        self._read: dict[str, tuple[tuple[slice, slice], RawBand]] = {}
+        self._read: dict[str, tuple[Window, RawBand]] = {}
         self._aligned: dict[str, int] = {}  # sources that were found in their places
 
     # -- targets -----------------------------------------------------------------------------
 
-    def find_targets(self) -> Iterator[tuple[Any, tuple[slice, slice]]]:
-        """Yield tables of targets with the window of the first band in which their stamps lie."""
+    def find_targets(self) -> Iterator[tuple[Any, Window, list[Quarantined]]]:
+        """Yield tables of targets, the window in which their stamps lie, and who is none."""
         from astropy.table import Table
 
         height, width = self.shape
         if self.is_cutout:
             table = Table({"x": [(width - 1) / 2], "y": [(height - 1) / 2]})
             table["object_id"] = np.array([self.name])
-            yield table, (slice(0, height), slice(0, width))
+            yield table, (slice(0, height), slice(0, width)), []
         elif self.config.ingest.targets:
             yield from self._place_targets()
         else:
             yield from self._detect_targets()
 
-    def _detect_targets(self) -> Iterator[tuple[Any, tuple[slice, slice]]]:
+    def _detect_targets(self) -> Iterator[tuple[Any, Window, list[Quarantined]]]:
         from astropy.table import vstack
 
         from lenspipe.imaging.blocks import split_length
@@ -123,13 +125,23 @@ class _Tile:
             found["y"] += strip.low
             found = found if known is None else drop_known(found, known)
             known = found if known is None else vstack([known[known["y"] > strip.start - STRIP], found])
-            table = found[(found["snr"] >= section.min_snr) & (found["mag"] <= section.max_mag)]["x", "y"]
+            table = found[(found["snr"] >= section.min_snr) & (found["mag"] <= section.max_mag)]
             names = [f"{self.name}-{number + k:05d}" for k in range(len(table))]
             table["object_id"] = np.array(names, dtype=str)
             number += len(table)
-            yield table, window
+            spoilt = np.asarray(table["saturated"], bool) & section.mask_saturated
+            yield table["x", "y", "object_id"][~spoilt], window, self._saturated(table[spoilt])
 
-    def _place_targets(self) -> Iterator[tuple[Any, tuple[slice, slice]]]:
+    def _saturated(self, table) -> list[Quarantined]:
+        return [
+            Quarantined(
+                self.path, "saturated", f"saturated pixels in the source at x = {x:.0f}, y = {y:.0f}",
+                unit=self.name, object=str(name),
+            )
+            for x, y, name in table.iterrows("x", "y", "object_id")
+        ]  # fmt: skip
+
+    def _place_targets(self) -> Iterator[tuple[Any, Window, list[Quarantined]]]:
         """Yield the targets of the table in groups of near rows: rows that hold no target are not read."""
         from astropy.table import Table
 
@@ -150,7 +162,7 @@ class _Tile:
                 )
                 for c, n in (("y", height), ("x", width))
             )
-            yield group["x", "y", "object_id"], window
+            yield group["x", "y", "object_id"], window, []
             start = end
 
     def _pixels_of(self, targets) -> Any:
@@ -167,8 +179,8 @@ class _Tile:
 
     # -- stamps ------------------------------------------------------------------------------
 
-    def cut(self, targets, window: tuple[slice, slice]) -> Piece:
-        """Return the stamps of targets whose stamps lie in a window of the first band."""
+    def cut(self, targets, window: Window, left_out: Sequence[Quarantined] = ()) -> Piece:
+        """Return the stamps of targets whose stamps lie in a window of the first band, and who was left out."""
         from lenspipe.imaging.stamps import judge_stamps, stack_bands
 
         x, y = np.asarray(targets["x"], float), np.asarray(targets["y"], float)
@@ -181,10 +193,13 @@ class _Tile:
         stamps = stack_bands(bands)
         keep = np.array([not reason for reason in reasons], bool)
         objects = self._describe(targets, stamps)
-        rejected = tuple(
-            Quarantined(self.path, *reason.split(": ", 1), unit=self.name, object=str(name))
-            for name, reason in zip(targets["object_id"], reasons, strict=True)
-            if reason
+        rejected = (
+            *left_out,
+            *(
+                Quarantined(self.path, *reason.split(": ", 1), unit=self.name, object=str(name))
+                for name, reason in zip(targets["object_id"], reasons, strict=True)
+                if reason
+            ),
         )
         count = int(keep.sum())
         local = {
@@ -197,7 +212,7 @@ class _Tile:
         flux = stamps.flux if every else stamps.flux[keep]
         return Piece(flux, stamps.noise_sigma[keep], objects=objects[keep], rejected=rejected, **local)
 
-    def _cut_band(self, band: str, x: np.ndarray, y: np.ndarray, window: tuple[slice, slice]):
+    def _cut_band(self, band: str, x: np.ndarray, y: np.ndarray, window: Window):
         from lenspipe.imaging.calibrate import calibrate_image
         from lenspipe.imaging.stamps import cut_pixels, cut_stamps
 
@@ -212,7 +227,7 @@ class _Tile:
         grid = (self.cal.wcs[rows, columns], self.cal.pixel_scale) if self.moved[band] else None
         return cut_stamps(image, x - columns.start, y - rows.start, self.form, grid)
 
-    def _window_of(self, band: str, window: tuple[slice, slice]) -> tuple[slice, slice]:
+    def _window_of(self, band: str, window: Window) -> Window:
         """Return the part of another grid that a window of the first band's covers; at least two pixels."""
         rows, columns = window
         steps = [np.linspace(s.start - 0.5, s.stop - 0.5, 33) for s in (columns, rows)]
@@ -226,7 +241,7 @@ class _Tile:
             out.append(slice(start, int(np.clip(np.ceil(high) + 8, start + min(2, length), length))))
         return out[0], out[1]
 
-    def _window(self, band: str, window: tuple[slice, slice]) -> RawBand:
+    def _window(self, band: str, window: Window) -> RawBand:
         """Return the pixels of a window with their background; the last one read is kept."""
         kept = self._read.get(band)
         if kept is None or kept[0] != window:
@@ -246,7 +261,7 @@ class _Tile:
             )
         return moved
 
-    def _check_alignment(self, cuts, window: tuple[slice, slice]) -> None:
+    def _check_alignment(self, cuts, window: Window) -> None:
         """Refuse a band whose sources are not where those of the first one are."""
         from lenspipe.imaging.align import compare_bands, judge_alignment
         from lenspipe.imaging.calibrate import calibrate_image
@@ -271,6 +286,7 @@ class _Tile:
         from astropy.table import Table
 
         from lenspipe.imaging.cutout import measure_aperture
+        from lenspipe.imaging.photometry import point_like
 
         x, y = np.asarray(targets["x"], float), np.asarray(targets["y"], float)
         height, width = self.shape
@@ -286,7 +302,11 @@ class _Tile:
             snr = flux / error
         for b, band in enumerate(self.form.bands):
             table[f"mag_{band}"], table[f"snr_{band}"] = mag[:, b], snr[:, b]
-        table["flags"] = stamps.flags
+        b = self.form.bands.index(self.first)
+        star = point_like(
+            stamps.flux[..., b], stamps.noise_sigma[:, b], self.cal.psf_fwhm, self.form.pixel_scale
+        )
+        table["flags"] = stamps.flags | np.where(star, int(Flag.POINT_LIKE), 0)
         table["tile"] = np.full(len(table), self.name)
         return table
 

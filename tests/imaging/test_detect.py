@@ -54,4 +54,4 @@ def test_bad_pixels_are_no_sources_and_an_empty_image_gives_an_empty_table():
     found = detect_sources(image)
     assert len(found) == 1
     empty = detect_sources(tile([], sigma=1.0), detect_sigma=50.0)
-    assert (len(empty), empty.colnames) == (0, ["x", "y", "flux", "snr", "mag", "n_pixels"])
+    assert (len(empty), empty.colnames) == (0, ["x", "y", "flux", "snr", "mag", "saturated", "n_pixels"])

@@ -6,7 +6,7 @@ import galsim
 import numpy as np
 import pytest
 
-from lenspipe.imaging.photometry import measure_galaxies
+from lenspipe.imaging.photometry import measure_galaxies, point_like
 
 SCALE, SEEING, SIGMA = 0.263, 0.9, 5.0
 
@@ -66,3 +66,20 @@ def test_each_stamp_alone_is_measured_alike():
     together, alone = measure(image), measure(image[3:4])
     for name, values in alone.items():
         assert values == pytest.approx(together[name][3:4], rel=1e-9)
+
+
+def test_stars_are_point_like_and_galaxies_are_not():
+    size, scale, fwhm = 41, 0.26, 0.9
+    y, x = np.mgrid[:size, :size] - 0.5 * (size - 1)
+    rng = np.random.default_rng(4)
+
+    def stamp(sigma, flux, q=1.0):
+        x0, y0 = rng.uniform(-0.5, 0.5, 2)
+        shape = np.exp(-0.5 * ((x - x0) ** 2 + ((y - y0) / q) ** 2) / sigma**2)
+        return flux * shape / shape.sum() + rng.normal(size=shape.shape)
+
+    width = fwhm / scale / 2.3548
+    stars = np.array([stamp(width, flux) for flux in (1e3, 1e4, 1e5)])
+    galaxies = np.array([stamp(1.3 * width, 1e4), stamp(1.8 * width, 1e4, 0.5), stamp(width, 20.0)])
+    assert point_like(stars, np.ones(3), fwhm, scale).all()
+    assert not point_like(galaxies, np.ones(3), fwhm, scale).any()  # the last one is too faint to tell

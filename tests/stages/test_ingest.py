@@ -94,7 +94,7 @@ def test_a_tile_is_searched_and_its_sources_cut(tmp_path):
         assert shard.image[row, ..., 2].argmax() // 48 in (23, 24)
     (rejected,) = results["T1"].quarantined
     assert (rejected.reason, rejected.unit) == ("edge", "T1")
-    assert list(table["flags"]) == [int(Flag.PSF_ASSUMED)] * 3
+    assert list(table["flags"]) == [int(Flag.PSF_ASSUMED | Flag.POINT_LIKE)] * 3
 
 
 def test_all_layouts_give_the_same_stamps(tmp_path):
