@@ -133,6 +133,8 @@ class BandImage:
         Flag bits of `core.schema.FLAGS` that hold for the whole band.
     electrons_per_njy : float
         Gain; NaN where it is not known.
+    psf_image : ndarray (k, k), float32, optional
+        A star on the band's pixels: k odd, its centre on the middle one, sum 1. None where the survey gives none.
     """
 
     band: str
@@ -144,6 +146,7 @@ class BandImage:
     saturated: np.ndarray
     flags: int = 0
     electrons_per_njy: float = float("nan")
+    psf_image: np.ndarray | None = None
 
 
 @dataclass(frozen=True)

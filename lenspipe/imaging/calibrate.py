@@ -9,12 +9,12 @@ import numpy as np
 from astropy.stats import mad_std, sigma_clipped_stats
 from astropy.wcs import WCS
 from astropy.wcs.utils import proj_plane_pixel_scales
-from scipy.ndimage import zoom
 
 from lenspipe.core.errors import Rejected
 from lenspipe.core.schema import Flag
 from lenspipe.core.survey import NJY_ZERO_POINT, Survey
 from lenspipe.core.types import BandImage, RawBand
+from lenspipe.imaging.psf import centre_psf, psf_width
 
 _ZERO_POINT_KEYS = ("MAGZERO", "MAGZP", "MAGZPT", "MAG_ZERO", "ZEROPT", "PHOTZP", "ZP")
 _FWHM_KEYS = ("PSF_FWHM", "FWHM", "SEEING")
@@ -71,7 +71,8 @@ def calibrate_band(raw: RawBand, survey: Survey) -> BandImage:
         raise Rejected(f"no_signal:{raw.band}", f"every pixel is {flux[good][0]:g}", raw.path)
     wcs, pixel_scale = read_wcs(raw.header)
     pixel_scale = pixel_scale or float(raw.header.get("PIXSCALE", survey.pixel_scale))
-    psf_fwhm = _read_fwhm(raw, pixel_scale)
+    psf_image = None if raw.psf is None else centre_psf(raw.psf)
+    psf_fwhm = _read_fwhm(raw.header, psf_image, pixel_scale)
     if psf_fwhm is None:
         psf_fwhm = survey.bands[raw.band].psf_fwhm
         flags |= Flag.PSF_ASSUMED
@@ -87,6 +88,7 @@ def calibrate_band(raw: RawBand, survey: Survey) -> BandImage:
         saturated,
         int(flags),
         read_gain(raw.header, scale, survey.bands[raw.band].electrons_per_njy()),
+        psf_image,
     )
 
 
@@ -100,10 +102,6 @@ def _bad_bits(header, survey: Survey) -> int | None:
     if not planes:
         return survey.layout.bad_bits
     return sum(1 << int(planes[name]) for name in survey.layout.bad_planes if name in planes)
-
-
-#: PSF images are interpolated so much finer to measure their width.
-_PSF_ZOOM = 5
 
 
 def read_zero_point(header) -> float | None:
@@ -177,17 +175,13 @@ def _noise_map(raw: RawBand) -> np.ndarray | None:
         return np.sqrt(raw.noise) if raw.noise_kind == "variance" else raw.noise
 
 
-def _read_fwhm(raw: RawBand, pixel_scale: float) -> float | None:
+def _read_fwhm(header, psf_image: np.ndarray | None, pixel_scale: float) -> float | None:
+    """Return the PSF's FWHM [arcsec] by the header, else by its image, or None."""
     for key in _FWHM_KEYS:
-        value = raw.header.get(key)
+        value = header.get(key)
         if isinstance(value, (int, float)) and 0 < value < 100:
             return float(value)
-    if raw.psf is not None and np.nanmax(raw.psf) > 0:
-        # FWHM of the circle whose area is that above half of the peak: no normalisation needed
-        fine = zoom(np.nan_to_num(raw.psf), _PSF_ZOOM, order=3, grid_mode=True, mode="nearest")
-        area = np.count_nonzero(fine >= 0.5 * fine.max()) / _PSF_ZOOM**2
-        return 2.0 * float(np.sqrt(area / np.pi)) * pixel_scale
-    return None
+    return None if psf_image is None else psf_width(psf_image) * pixel_scale
 
 
 def subtract_sky(image: BandImage, small: bool) -> BandImage:

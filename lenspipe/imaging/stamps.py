@@ -12,6 +12,7 @@ from lenspipe.core.schema import Flag
 from lenspipe.core.survey import same_scale
 from lenspipe.core.types import BandImage, StampFormat
 from lenspipe.imaging import cutout
+from lenspipe.imaging.psf import resample_psf
 
 
 @dataclass(frozen=True)
@@ -58,14 +59,28 @@ def cut_stamps(
     )
 
 
+def psf_of_stamps(image: BandImage, reference: BandImage, form: StampFormat) -> np.ndarray | None:
+    """Return the band's PSF image (k, k) on the pixels of its stamps.
+
+    None where there is none, and where the band is reprojected: that turns and blurs it from place to place.
+    """
+    if image.psf_image is None or not cutout.same_grid(image, reference):
+        return None
+    return resample_psf(image.psf_image, _ratio(image, form))
+
+
+def _ratio(image: BandImage, form: StampFormat) -> float:
+    """Return the side of the stamps' pixels in those of the image, 1 where they hardly differ."""
+    ratio = form.pixel_scale / image.pixel_scale
+    return 1.0 if same_scale(ratio, 1.0) else ratio
+
+
 def _cut(
     image: BandImage, grid: BandImage | None, x: float, y: float, form: StampFormat
 ) -> tuple[np.ndarray, float, int, np.ndarray]:
     flags = image.flags | (Flag.NO_WCS if image.wcs is None else 0)
-    ratio = form.pixel_scale / image.pixel_scale
-    if same_scale(ratio, 1.0):
-        ratio = 1.0
-    else:
+    ratio = _ratio(image, form)
+    if ratio != 1.0:
         flags |= Flag.RESAMPLED
     if grid is not None:
         step = form.pixel_scale / grid.pixel_scale

@@ -2,13 +2,14 @@
 
 Layout (contract, "Simulated sets"): dataset ``image`` float32 (n, y, x, band) [nJy per pixel],
 ``noise_sigma`` float32 (n, band); of stamps cut from images also ``psf_fwhm`` [arcsec] and
-``electrons_per_njy``, float32 (n, band), where each was cut; attributes ``bands``, ``pixel_scale``
+``electrons_per_njy``, float32 (n, band), where each was cut, and, where the survey gives PSF images, these:
+``psf_image`` float32 (m, band, k, k), each distinct set once, and ``psf_index`` int32 (n,); attributes ``bands``, ``pixel_scale``
 [arcsec], ``zero_point``, ``survey``, ``seed``, ``schema_version``.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import h5py
@@ -25,7 +26,9 @@ class Shard:
     """Stamps of one file: `image` (n, y, x, band) and `noise_sigma` (n, band), both nJy, float32.
 
     `psf_fwhm` [arcsec] and `electrons_per_njy`, (n, band), are those of the images that stamps were cut from;
-    None for simulated sets, whose truth table has them.
+    None for simulated sets, whose truth table has them. `psf_image` (m, band, k, k) holds stars on the images'
+    pixels, as `imaging.psf.centre_psf` returns them (NaN in a band without), and `psf_index` (n,) which of the
+    m belongs to each stamp; None where no band has one.
     """
 
     image: np.ndarray
@@ -36,10 +39,20 @@ class Shard:
     seed: int
     psf_fwhm: np.ndarray | None = None
     electrons_per_njy: np.ndarray | None = None
+    psf_image: np.ndarray | None = None
+    psf_index: np.ndarray | None = None
+
+    def take(self, rows: np.ndarray) -> Shard:
+        """Return a shard of some of the stamps."""
+        names = ("image", "noise_sigma", *_OPTIONAL)
+        parts = {name: getattr(self, name) for name in names}
+        return replace(
+            self, **{name: None if values is None else values[rows] for name, values in parts.items()}
+        )
 
 
-#: Datasets that a shard may do without.
-_OPTIONAL = ("psf_fwhm", "electrons_per_njy")
+#: What a shard may do without, one row a stamp, and how it is stored.
+_OPTIONAL = {"psf_fwhm": np.float32, "electrons_per_njy": np.float32, "psf_index": np.int32}
 
 
 def shard_name(index: int) -> str:
@@ -60,9 +73,9 @@ def write_shard(path: str | Path, shard: Shard) -> None:
             "image", data=np.asarray(shard.image, np.float32), chunks=(1, *stamp) if n else None
         )
         file.create_dataset("noise_sigma", data=np.asarray(shard.noise_sigma, np.float32))
-        for name in _OPTIONAL:
+        for name, kind in {**_OPTIONAL, "psf_image": np.float32}.items():
             if getattr(shard, name) is not None:
-                file.create_dataset(name, data=np.asarray(getattr(shard, name), np.float32))
+                file.create_dataset(name, data=np.asarray(getattr(shard, name), kind))
         file.attrs["bands"] = list(shard.bands)
         file.attrs["pixel_scale"] = shard.pixel_scale
         file.attrs["zero_point"] = NJY_ZERO_POINT
@@ -90,6 +103,7 @@ def read_shard(path: str | Path, rows: slice | np.ndarray | None = None) -> Shar
                 survey=str(file.attrs["survey"]),
                 seed=int(file.attrs["seed"]),
                 **{name: file[name][selection] for name in _OPTIONAL if name in file},
+                psf_image=file["psf_image"][:] if "psf_image" in file else None,
             )
     except (OSError, KeyError) as error:
         raise InputError(f"{path} is not a readable shard of stamps ({error}); make it again") from None

@@ -95,7 +95,8 @@ def ingest_images(
     Rejected
         If the whole image cannot be used.
     """
-    from lenspipe.imaging.stamps import cut_stamps, judge_stamps, stack_bands
+    from lenspipe.imaging.psf import stack_psfs
+    from lenspipe.imaging.stamps import cut_stamps, judge_stamps, psf_of_stamps, stack_bands
     from lenspipe.io.fits import list_planes
 
     planes = list_planes(image_set, survey)
@@ -104,11 +105,12 @@ def ingest_images(
     reference = load_band(planes, first, survey, form, config)
     is_cutout = _is_cutout(reference, form, config)
     targets, lost = _find_targets(reference, is_cutout, image_set.name, config)
-    bands, local = [], []
+    bands, local, psfs = [], [], []
     for band in form.bands:
         image = reference if band == first else load_band(planes, band, survey, form, config)
         bands.append(cut_stamps(image, reference, targets["x"], targets["y"], form))
         local.append((image.psf_fwhm, image.electrons_per_njy))
+        psfs.append(psf_of_stamps(image, reference, form))
         del image  # before the next one is read
     reasons = judge_stamps(bands, form, config.ingest.max_bad_fraction, edges=not is_cutout)
     stamps = stack_bands(bands)
@@ -120,6 +122,7 @@ def ingest_images(
         for name, reason in zip(targets["object_id"], reasons, strict=True)
         if reason
     ]
+    psf_image = stack_psfs(psfs)
     shard = Shard(
         stamps.flux[keep],
         stamps.noise_sigma[keep],
@@ -128,6 +131,7 @@ def ingest_images(
         survey.name,
         config.run.seed,
         *(np.tile(np.float32(values), (int(keep.sum()), 1)) for values in zip(*local, strict=True)),
+        *((None, None) if psf_image is None else (psf_image[None], np.zeros(int(keep.sum()), np.int32))),
     )
     return shard, targets[keep], lost + rejected
 

@@ -93,8 +93,12 @@ def test_psf_width_from_an_image_that_is_not_normalised():
     psf = 1.76 * np.exp(-(x**2 + y**2) / (2 * 2.0**2))
     band = calibrate_band(raw(psf=psf, header={"PIXSCALE": 0.263}), DES)
     assert band.psf_fwhm == pytest.approx(2.3548 * 2.0 * 0.263, rel=0.05)
+    assert band.psf_image == pytest.approx(psf / psf.sum(), abs=1e-6)
     assert calibrate_band(raw(header={"PSF_FWHM": 1.3}), DES).psf_fwhm == 1.3
     assert calibrate_band(raw(), DES).flags & Flag.PSF_ASSUMED
+    broken = calibrate_band(raw(psf=np.where(x == y, np.nan, psf)), DES)
+    assert broken.psf_image is None
+    assert broken.flags & Flag.PSF_ASSUMED
 
 
 def test_a_header_without_sky_coordinates_has_none():
