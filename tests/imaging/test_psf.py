@@ -53,7 +53,10 @@ def star(side: int, x: float = 0.0, y: float = 0.0, scale: float = SCALE) -> np.
 
 
 @pytest.mark.parametrize("total", [0.88, 1.0, 1.76])
-@pytest.mark.parametrize(("side", "x", "y"), [(25, 0.0, 0.0), (31, 1.0, -1.0), (31, 0.2, -0.3), (32, 0.5, 0.5), (32, 0.1, 0.0)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("side", "x", "y"),
+    [(25, 0.0, 0.0), (31, 1.0, -1.0), (31, 0.2, -0.3), (32, 0.5, 0.5), (32, 0.1, 0.0)],
+)
 def test_a_psf_image_is_centred_and_normalised(side, x, y, total):
     found = centre_psf(total * star(side, x, y))
     assert found is not None
