@@ -9,14 +9,13 @@ import numpy as np
 
 from lenspipe.config import Config, settings_of
 from lenspipe.core.errors import Rejected
-from lenspipe.core.names import mock_tile_name
 from lenspipe.core.schema import object_columns
 from lenspipe.core.survey import NJY_ZERO_POINT, Survey, load_survey, same_scale
 from lenspipe.core.types import BandImage, Done, ImageFile, ImageSet, Quarantined, Stage, StampFormat, Unit
 from lenspipe.io.layout import find_images, group_files
 from lenspipe.io.shards import Shard, write_shard
 from lenspipe.io.store import Store, safe_name
-from lenspipe.stages.simulate import plan as plan_simulate
+from lenspipe.stages.simulate import tile_paths
 from lenspipe.stages.stamps import existing, stamp_format
 
 
@@ -26,7 +25,7 @@ def plan(config: Config, store: Store) -> list[Unit]:
     if config.ingest.images:
         paths = [str(Path(path).absolute()) for path in find_images(config.ingest.images)]
     else:
-        paths = mock_tile_paths(config, store, survey)
+        paths = tile_paths(config, store)
     if not paths:
         return []
     form = stamp_format(config)
@@ -40,16 +39,6 @@ def plan(config: Config, store: Store) -> list[Unit]:
             inputs = (*inputs, existing(config.ingest.targets, "ingest.targets"))
         units.append(Unit(image_set.name, {"files": files}, inputs, settings))
     return units
-
-
-def mock_tile_paths(config: Config, store: Store, survey: Survey) -> list[str]:
-    """Return the files of the run's own mock tiles, made or still to be made."""
-    tiles = [unit for unit in plan_simulate(config, store) if unit.payload["kind"] == "tile"]
-    return [
-        str(store.folder("tiles") / f"{mock_tile_name(unit.payload['number'])}_{band}.fits")
-        for unit in tiles
-        for band in survey.model_bands
-    ]
 
 
 def shard_path(store: Store, unit: str) -> Path:
