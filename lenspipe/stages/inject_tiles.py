@@ -45,9 +45,10 @@ def plan_tiles(config: Config, store: Store) -> list[Unit]:
             f"simulate.into: {error}; give images, or a run's directory with stamps in it (of `lenspipe run "
             "RECIPE.toml --stage ingest`)"
         ) from None
-    out = store.folder("tiles")
-    searched = [folder for item in section.into if (folder := Path(item).absolute()).is_dir()]
-    if any(out.is_relative_to(folder) for folder in searched) or any(path.parent == out for path in paths):
+    out = store.folder("tiles").resolve()
+    searched = [folder for item in section.into if (folder := Path(item).resolve()).is_dir()]
+    among = any(path.resolve().parent == out for path in paths)
+    if among or any(out.is_relative_to(folder) for folder in searched):
         raise InputError(f"painted tiles would be written to {out}, among the images; choose another --out")
     form = stamp_format(config)
     settings = settings_of(config, "ingest") | {
@@ -82,14 +83,15 @@ def work_tile(unit: Unit, config: Config, store: Store) -> Done:
 
     image_set = ImageSet(unit.name, tuple(ImageFile(**file) for file in unit.payload["files"]))
     try:
-        paths, truth, lost = _paint_tile(image_set, config, store)
+        paths, truth, suitable, lost = _paint_tile(image_set, config, store)
     except Rejected as fault:
         path = fault.path or image_set.files[0].path
         row = Quarantined(path, fault.reason, fault.detail, fault.hdu, unit=unit.name)
         return Done((), {"tiles": 0}, (row,))
     write_table(truth, truth_path(store, unit.name))
     outputs = (*paths, truth_path(store, unit.name))
-    return Done(outputs, {"tiles": 1, "lenses": len(truth)}, tuple(lost))
+    counts = {"tiles": 1, "suitable_galaxies": suitable, "lenses": len(truth)}
+    return Done(outputs, counts, tuple(lost))
 
 
 def gather_tiles(units: list[Unit], store: Store) -> Path:
@@ -114,8 +116,8 @@ def gather_tiles(units: list[Unit], store: Store) -> Path:
 
 def _paint_tile(
     image_set: ImageSet, config: Config, store: Store
-) -> tuple[list[Path], Table, list[Quarantined]]:
-    """Write the bands of a painted tile; return them, the truth, and the targets that have no place."""
+) -> tuple[list[Path], Table, int, list[Quarantined]]:
+    """Write the bands of a painted tile; return them, the truth, how many hosts there were, and lost targets."""
     # *ingest* finds the run's tiles by this module's plan: imported where it is needed
     from lenspipe.io.fits import list_planes
     from lenspipe.simulate.paint import add_to_band
@@ -136,7 +138,7 @@ def _paint_tile(
             "lenses are painted on the image's own pixels: they must be of the survey's scale, one grid in all "
             "bands; resample the image first",
         )
-    painted, rows, added, arcs = _paint_stamps(stamps, objects, survey, config)
+    painted, rows, added, arcs, suitable = _paint_stamps(stamps, objects, survey, config)
     x, y = (np.asarray(objects[name], float)[rows] for name in "xy")
     planes = list_planes(image_set, survey)
     paths, wcs = [], None
@@ -155,13 +157,14 @@ def _paint_tile(
             _saturation(image), "real image, simulated arcs",
         )  # fmt: skip
     truth = _place(painted, objects[rows], image_set.name, form, wcs)
-    return paths, truth, [row for row in lost if row.reason == "bad_target"]
+    return paths, truth, suitable, [row for row in lost if row.reason == "bad_target"]
 
 
 def _paint_stamps(
     stamps: Shard, objects: Table, survey: Survey, config: Config
-) -> tuple[Table, np.ndarray, np.ndarray, np.ndarray]:
-    """Return the truth of what was painted, whose stamps they are, what they add, and the arcs without noise."""
+) -> tuple[Table, np.ndarray, np.ndarray, np.ndarray, int]:
+    """Return the truth of what was painted, whose stamps they are, what they add, the arcs without noise, and
+    how many galaxies could have had some."""
     from lenspipe.simulate.hosts import describe_hosts, draw_reference, spread_out
     from lenspipe.simulate.inject import inject
     from lenspipe.simulate.strip import LENS_SEPARATION
@@ -187,7 +190,7 @@ def _paint_stamps(
         missing -= len(done)
     truths, *arrays = zip(*parts, strict=True)
     rows, added, arcs = (np.concatenate(part) for part in arrays)
-    return vstack(list(truths), metadata_conflicts="silent"), rows, added, arcs
+    return vstack(list(truths), metadata_conflicts="silent"), rows, added, arcs, int(suitable.sum())
 
 
 def _place(truth: Table, hosts: Table, tile: str, form: StampFormat, wcs: Any) -> Table:

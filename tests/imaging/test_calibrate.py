@@ -11,7 +11,14 @@ from lenspipe.core.errors import Rejected
 from lenspipe.core.schema import Flag
 from lenspipe.core.survey import load_survey
 from lenspipe.core.types import RawBand
-from lenspipe.imaging.calibrate import calibrate_band, estimate_noise, read_wcs, read_zero_point, subtract_sky
+from lenspipe.imaging.calibrate import (
+    calibrate_band,
+    estimate_noise,
+    read_gain,
+    read_wcs,
+    read_zero_point,
+    subtract_sky,
+)
 
 DES = load_survey("des")
 NOISE = np.random.default_rng(2).normal(size=(80, 80)).astype(np.float32)
@@ -114,3 +121,33 @@ def test_sky_is_subtracted_where_there_is_one(small):
     assert flat.flags & Flag.SKY_SUBTRACTED
     clean = replace(band, flux=NOISE)
     assert subtract_sky(clean, small) is clean
+
+
+@pytest.mark.parametrize(
+    ("image", "survey", "band", "zero_point"),
+    [
+        *(
+            (f"des_J0330-5228_grizY/DESJ033056.9318-522813.0188_{band}_sci.fits", "des", band, 30.0)
+            for band in "grizY"
+        ),
+        *((f"cfhtls_patch/CFHTLS-test_{band}.fits", "cfhtls", band, 30.0) for band in "gri"),
+    ],
+)
+def test_gains_of_real_headers(realdata, image, survey, band, zero_point):
+    header = fits.getheader(realdata / image)
+    njy_per_count = 10 ** (0.4 * (31.4 - zero_point))
+    usual = load_survey(survey).bands[band].electrons_per_njy()
+    found = read_gain(header, njy_per_count, usual)
+    assert found == pytest.approx(header["GAIN"] / njy_per_count)
+    assert found != usual
+
+
+def test_a_gain_that_cannot_be_the_coadd_s_is_not_believed(realdata):
+    folder = realdata / "des_J0330-5228_grizY"
+    (path,) = folder.glob("*_g_wht.fits")
+    assert fits.getheader(path)["GAIN"] == 0.0  # a weight map's
+    assert read_gain(fits.getheader(path), 3.6, 10.9) == 10.9
+    for value in ("unknown", -1.0, 1e4, 1e-3):
+        assert read_gain(fits.Header({"GAIN": value}), 3.6, 10.9) == 10.9
+    assert read_gain(fits.Header({"GAIN": 36.0}), 3.6, 10.9) == pytest.approx(10.0)
+    assert read_gain(fits.Header(), 3.6, 10.9) == 10.9
