@@ -67,6 +67,22 @@ MISTAKES = {
         "unknown survey 'dess'",
     ),
     "nothing to simulate": (["simulate", "--out", "{folder}/out"], "--count N"),
+    "options without effect on real images": (
+        ["simulate", "--into", "{folder}", "--kind", "mixed", "--size", "40", "--out", "{folder}/out"],
+        "--kind, --size cannot go with --into",
+    ),
+    "stamps and real images": (
+        ["simulate", "--into", "{folder}", "--count", "4", "--out", "{folder}/out"],
+        "--count cannot go with --into",
+    ),
+    "lenses without tiles": (
+        ["simulate", "--count", "4", "--lenses", "4", "--out", "{folder}/out"],
+        "--lenses is a number per tile",
+    ),
+    "nothing to paint into": (
+        ["simulate", "--into", "{folder}/empty", "--out", "{folder}/out"],
+        "no FITS files (.fits, .fit, .fits.gz, .fits.fz) in the folder",
+    ),
     "unknown option": (["simulate", "--cuont", "3", "--out", "{folder}/out"], "No such option"),
     "no models": (["scan", "a.fits", "--survey", "des", "--out", "{folder}/out"], "no packaged models"),
     "no such bundle": (

@@ -93,6 +93,7 @@ def _another(key, default):
     special = {
         "survey": '"lsst"',
         "simulate.kind": '"lens"',
+        "simulate.into": '["run"]',
         "simulate.scene": '"plain"',
         "simulate.mixture": "{spiral = 1.0}",
         "ingest.kind": '"tile"',
@@ -129,6 +130,9 @@ def test_paths_become_absolute_and_names_stay(tmp_path, monkeypatch):
     assert config.find.detector == str(tmp_path / "models/d")
     assert config.ingest.images == (str(tmp_path / "t/*.fits"),)
     assert (config.survey, config.catalog.known) == ("des", "")
+    for one in ("simulate.into=run", "simulate.into=['run']"):
+        assert with_absolute_paths(load_config(None, [one])).simulate.into == (str(tmp_path / "run"),)
+    assert load_config(None, ["simulate.into=''"]).simulate.into == ()
 
 
 def test_stamps_are_either_simulated_or_cut_from_images():

@@ -17,13 +17,19 @@ def simulate(
     count: Annotated[int, typer.Option("--count", min=0, help="number of stamps")] = 0,
     tiles: Annotated[int, typer.Option("--tiles", min=0, help="number of overlapping mock tiles")] = 0,
     into: Annotated[
-        str,
+        list[str] | None,
         typer.Option(
-            "--into", metavar="RUN_DIR", help="paint lensed sources into the stamps of a run's ingest"
+            "--into",
+            metavar="RUN_DIR|IMAGES",
+            help="paint lensed sources into the stamps of a run's ingest, or into image tiles (files, folders, "
+            "patterns); repeatable",
         ),
-    ] = "",
-    kind: Annotated[str, typer.Option("--kind", help="lens, nonlens or mixed")] = "mixed",
-    scene: Annotated[str, typer.Option("--scene", help="full or plain")] = "full",
+    ] = None,
+    lenses: Annotated[
+        int | None, typer.Option("--lenses", min=0, metavar="N", help="lenses per tile")
+    ] = None,
+    kind: Annotated[str | None, typer.Option("--kind", help="lens, nonlens or mixed (default)")] = None,
+    scene: Annotated[str | None, typer.Option("--scene", help="full (default) or plain")] = None,
     noiseless: Annotated[bool, typer.Option("--noiseless", help="no sky and no Poisson noise")] = False,
     size: Annotated[int, typer.Option("--size", min=0, metavar="PX", help="side of a stamp")] = 0,
     tile_size: Annotated[int | None, typer.Option("--tile-size", metavar="PX", help="side of a tile")] = None,
@@ -40,33 +46,51 @@ def simulate(
     from lenspipe.config import config_from, merge_overrides
     from lenspipe.core.errors import UserError
     from lenspipe.io.store import Store
+    from lenspipe.stages.inject import are_images
 
+    given = {
+        "--count": count or None, "--tiles": tiles or None, "--kind": kind, "--scene": scene,
+        "--noiseless": noiseless or None, "--size": size or None, "--tile-size": tile_size, "--overlap": overlap,
+    }  # fmt: skip
+    idle = [name for name, value in given.items() if value is not None]
+    if into and idle:
+        raise UserError(
+            f"{', '.join(idle)} cannot go with --into, which paints into images as they are; leave it out"
+        )
     if (count > 0) + (tiles > 0) + bool(into) != 1:
         raise UserError(
-            "say how many stamps (--count N), how many tiles (--tiles N), or whose images (--into RUN_DIR)"
+            "say how many stamps (--count N), how many tiles (--tiles N), or whose images (--into RUN_DIR or IMAGES)"
         )
-    sky: dict[str, Any] = {"count": tiles}
-    sky |= {"size": tile_size} if tile_size is not None else {}
-    sky |= {"overlap": overlap} if overlap is not None else {}
+    makes_tiles = tiles > 0 or are_images(into or ())
+    if lenses is not None and not makes_tiles:
+        raise UserError(
+            "--lenses is a number per tile: it goes with --tiles, or with --into IMAGES; leave it out"
+        )
+    options = {"count": tiles, "size": tile_size, "overlap": overlap, "lenses": lenses}
+    section = {
+        "count": count,
+        "into": into or (),
+        "kind": kind,
+        "scene": scene,
+        "noiseless": noiseless,
+        "size": size,
+    }
     settings = {
         "survey": survey,
         "run": {"seed": seed},
-        "simulate": {
-            "count": count,
-            "into": into,
-            "kind": kind,
-            "scene": scene,
-            "noiseless": noiseless,
-            "size": size,
-            "tiles": sky,
-        },
+        "simulate": _chosen(section) | {"tiles": _chosen(options)},
     }
     config = config_from(merge_overrides(settings, set_ or ()), "lenspipe simulate")
-    if (out / "truth.parquet").exists() and bool(tiles) != bool(list(out.glob("*_*.fits"))):
-        held = "stamps" if tiles else "mock tiles"
+    if (out / "truth.parquet").exists() and makes_tiles != bool(list(out.glob("*_*.fits"))):
+        held = "stamps" if makes_tiles else "tiles"
         raise UserError(f"{out} holds {held}; choose another --out")
     store = Store(out, {"simulate": ".", "tiles": "."})
     return execute(config, store, ("simulate",), force, workers, scheduler)
+
+
+def _chosen(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options that were given; the configuration has the defaults of the others."""
+    return {name: value for name, value in options.items() if value is not None}
 
 
 @app.command()

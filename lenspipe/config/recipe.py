@@ -80,24 +80,20 @@ def _explain(item: Any) -> str:
     return f"{key}: {message}, received {item['input']!r}"
 
 
-#: Settings that name a file or folder.
+#: Settings that name a file or folder, or several.
 _PATHS = (
-    *(
-        "survey",
-        "simulate.into",
-        "ingest.targets",
-        "train.detector.data",
-        "train.regressor.data",
-        "find.detector",
-    ),
+    *("survey", "ingest.targets", "train.detector.data", "train.regressor.data", "find.detector"),
     *("model.regressor", "catalog.known", "slip.spectroscopy"),
 )
+_PATH_LISTS = ("simulate.into", "ingest.images")
 
 
 def with_absolute_paths(config: Config) -> Config:
     """Return the configuration with its paths absolute: workers and later commands may run elsewhere."""
     data = config.model_dump()
-    data["ingest"]["images"] = tuple(str(Path(item).absolute()) for item in config.ingest.images)
+    for key in _PATH_LISTS:
+        section, name = key.split(".")
+        data[section][name] = tuple(str(Path(item).absolute()) for item in data[section][name])
     for key in _PATHS:
         *sections, name = key.split(".")
         section = data

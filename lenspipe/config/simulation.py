@@ -10,7 +10,7 @@ from lenspipe.config.base import Section
 
 
 class TilesSection(Section):
-    """Mock survey tiles with injected lenses."""
+    """Mock survey tiles with injected lenses; of images that get lenses (simulate.into) only `lenses` counts."""
 
     count: int = Field(0, ge=0, description="number of overlapping tiles; 0 = none")
     size: int = Field(1000, ge=128, description="side of a tile [px]")
@@ -21,7 +21,7 @@ class TilesSection(Section):
         description="field galaxies, as deep as this density goes: 12 to i = 23, 60 to 25.5 [arcmin^-2]",
     )
     stars_per_arcmin2: float = Field(2.0, ge=0, description="stars [arcmin^-2]")
-    lenses: int = Field(12, ge=0, description="lenses injected per tile")
+    lenses: int = Field(12, ge=0, description="lenses injected per tile, mock or real")
 
 
 #: Kinds of non-lenses and their shares of the default mixture: those that finders mistake for lenses lead.
@@ -62,8 +62,10 @@ class SimulateSection(Section):
     """Training sets and mock tiles."""
 
     count: int = Field(0, ge=0, description="number of stamps; 0 = none")
-    into: str = Field(
-        "", description="run whose ingested stamps of real galaxies get lensed sources; empty = none"
+    into: tuple[str, ...] = Field(
+        (),
+        description="runs whose ingested stamps of real galaxies get lensed sources, or images of the survey that "
+        "do: files, folders, patterns; empty = none",
     )
     kind: Literal["lens", "nonlens", "mixed"] = Field("mixed", description="classes; mixed = half lenses")
     scene: Literal["full", "plain"] = Field(
@@ -78,6 +80,11 @@ class SimulateSection(Section):
     )
     realism: RealismSection = RealismSection()
     tiles: TilesSection = TilesSection()
+
+    @field_validator("into", mode="before")
+    @classmethod
+    def _one_or_many(cls, into: object) -> object:
+        return ((into,) if into else ()) if isinstance(into, str) else into
 
     @field_validator("mixture")
     @classmethod

@@ -132,6 +132,8 @@ class Calibration:
         Noise of an empty pixel, used where there is no noise map [nJy].
     sky : float or None
         Constant background [the file's units]; None where it has to be measured as a map.
+    psf_image : ndarray (k, k), float32, optional
+        A star on the band's pixels: k odd, its centre on the middle one, sum 1. None where the survey gives none.
     """
 
     band: str
@@ -147,6 +149,7 @@ class Calibration:
     flags: int = 0
     noise: float = float("nan")
     sky: float | None = 0.0
+    psf_image: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -171,6 +174,8 @@ class BandImage:
         Flag bits of `core.schema.FLAGS` that hold for the whole band.
     electrons_per_njy : float
         Gain; NaN where it is not known.
+    psf_image : ndarray (k, k), float32, optional
+        A star on the band's pixels: k odd, its centre on the middle one, sum 1. None where the survey gives none.
     """
 
     band: str
@@ -182,6 +187,7 @@ class BandImage:
     saturated: np.ndarray
     flags: int = 0
     electrons_per_njy: float = float("nan")
+    psf_image: np.ndarray | None = None
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,11 @@ import warnings
 import numpy as np
 from astropy.wcs import WCS
 from astropy.wcs.utils import proj_plane_pixel_scales
-from scipy.ndimage import zoom
 
 from lenspipe.core.schema import Flag
 from lenspipe.core.survey import NJY_ZERO_POINT, Survey
 from lenspipe.core.types import BandImage, Calibration, RawBand
+from lenspipe.imaging.psf import centre_psf, psf_width
 
 _ZERO_POINT_KEYS = ("MAGZERO", "MAGZP", "MAGZPT", "MAG_ZERO", "ZEROPT", "PHOTZP", "ZP")
 _FWHM_KEYS = ("PSF_FWHM", "FWHM", "SEEING")
@@ -51,14 +51,15 @@ def read_calibration(
     scale = 10 ** (0.4 * (NJY_ZERO_POINT - zero_point))
     wcs, pixel_scale = read_wcs(header)
     pixel_scale = pixel_scale or _number(header.get("PIXSCALE")) or survey.pixel_scale
-    psf_fwhm = _read_fwhm(header, psf, pixel_scale)
+    psf_image = None if psf is None else centre_psf(psf)
+    psf_fwhm = _read_fwhm(header, psf_image, pixel_scale)
     if psf_fwhm is None:
         psf_fwhm = survey.bands[band].psf_fwhm
         flags |= Flag.PSF_ASSUMED
     gain = read_gain(header, scale, survey.bands[band].electrons_per_njy())
     return Calibration(
         band, path, scale, noise_kind, _bad_bits(mask_header, survey), _number(header.get("SATURATE")) or np.inf,
-        wcs, pixel_scale, psf_fwhm, gain, int(flags | (0 if noise_kind else Flag.NOISE_ESTIMATED)),
+        wcs, pixel_scale, psf_fwhm, gain, int(flags | (0 if noise_kind else Flag.NOISE_ESTIMATED)), psf_image=psf_image,
     )  # fmt: skip
 
 
@@ -113,7 +114,16 @@ def calibrate_image(raw: RawBand, cal: Calibration, x: int = 0, y: int = 0) -> B
     rows, columns = flux.shape
     wcs = cal.wcs[y : y + rows, x : x + columns] if cal.wcs is not None and (x or y) else cal.wcs
     return BandImage(
-        cal.band, flux, sigma, wcs, cal.pixel_scale, cal.psf_fwhm, saturated, cal.flags, cal.electrons_per_njy
+        cal.band,
+        flux,
+        sigma,
+        wcs,
+        cal.pixel_scale,
+        cal.psf_fwhm,
+        saturated,
+        cal.flags,
+        cal.electrons_per_njy,
+        cal.psf_image,
     )
 
 
@@ -133,10 +143,6 @@ def _bad_bits(header, survey: Survey) -> int | None:
     if not planes:
         return survey.layout.bad_bits
     return sum(1 << int(planes[name]) for name in survey.layout.bad_planes if name in planes)
-
-
-#: PSF images are interpolated so much finer to measure their width.
-_PSF_ZOOM = 5
 
 
 def read_zero_point(header) -> float | None:
@@ -177,14 +183,10 @@ def read_wcs(header) -> tuple[WCS | None, float | None]:
     return wcs, float(np.sqrt(scales[0] * scales[1]))
 
 
-def _read_fwhm(header, psf: np.ndarray | None, pixel_scale: float) -> float | None:
+def _read_fwhm(header, psf_image: np.ndarray | None, pixel_scale: float) -> float | None:
+    """Return the PSF's FWHM [arcsec] by the header, else by its image, or None."""
     for key in _FWHM_KEYS:
         value = header.get(key)
         if isinstance(value, (int, float)) and 0 < value < 100:
             return float(value)
-    if psf is not None and np.nanmax(psf) > 0:
-        # FWHM of the circle whose area is that above half of the peak: no normalisation needed
-        fine = zoom(np.nan_to_num(psf), _PSF_ZOOM, order=3, grid_mode=True, mode="nearest")
-        area = np.count_nonzero(fine >= 0.5 * fine.max()) / _PSF_ZOOM**2
-        return 2.0 * float(np.sqrt(area / np.pi)) * pixel_scale
-    return None
+    return None if psf_image is None else psf_width(psf_image) * pixel_scale

@@ -97,18 +97,21 @@ def cut_stamps(
     )
 
 
+def pixel_ratio(pixel_scale: float, form: StampFormat) -> float:
+    """Return the side of the stamps' pixels in those of an image [arcsec], 1 where they hardly differ."""
+    ratio = form.pixel_scale / pixel_scale
+    return 1.0 if same_scale(ratio, 1.0) else ratio
+
+
 def _cut(
     image: BandImage, x: float, y: float, form: StampFormat, grid: tuple[WCS, float] | None
 ) -> tuple[np.ndarray, float, int, np.ndarray]:
     flags = image.flags | (Flag.NO_WCS if image.wcs is None else 0)
-    ratio = form.pixel_scale / image.pixel_scale
-    if same_scale(ratio, 1.0):
-        ratio = 1.0
-    else:
+    ratio = pixel_ratio(image.pixel_scale, form)
+    if ratio != 1.0:
         flags |= Flag.RESAMPLED
     if grid is not None:
-        step = form.pixel_scale / grid[1]
-        target = cutout.local_wcs(grid[0], x, y, form.size, 1.0 if same_scale(step, 1.0) else step)
+        target = cutout.local_wcs(grid[0], x, y, form.size, pixel_ratio(grid[1], form))
         flux = cutout.reproject_stamp(*cutout.window(image, target, form.size, ratio), target, form.size)
         x, y = (float(v) for v in image.wcs.all_world2pix(*grid[0].all_pix2world(x, y, 0), 0))
         flags |= Flag.REPROJECTED

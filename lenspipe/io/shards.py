@@ -2,15 +2,16 @@
 
 Layout (contract, "Simulated sets"): dataset ``image`` float32 (n, y, x, band) [nJy per pixel],
 ``noise_sigma`` float32 (n, band); of stamps cut from images also ``psf_fwhm`` [arcsec] and
-``electrons_per_njy``, float32 (n, band), where each was cut; attributes ``bands``, ``pixel_scale``
-[arcsec], ``zero_point``, ``survey``, ``seed``, ``schema_version``.
+``electrons_per_njy``, float32 (n, band), where each was cut, and, where the survey gives PSF images, these:
+``psf_image`` float32 (m, band, k, k), each distinct set once, and ``psf_index`` int32 (n,); attributes ``bands``,
+``pixel_scale`` [arcsec], ``zero_point``, ``survey``, ``seed``, ``schema_version``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import h5py
@@ -28,7 +29,9 @@ class Shard:
     """Stamps of one file: `image` (n, y, x, band) and `noise_sigma` (n, band), both nJy, float32.
 
     `psf_fwhm` [arcsec] and `electrons_per_njy`, (n, band), are those of the images that stamps were cut from;
-    None for simulated sets, whose truth table has them.
+    None for simulated sets, whose truth table has them. `psf_image` (m, band, k, k) holds stars on the images'
+    pixels, as `imaging.psf.centre_psf` returns them (NaN in a band without), and `psf_index` (n,) which of the
+    m belongs to each stamp; None where no band has one.
     """
 
     image: np.ndarray
@@ -39,10 +42,20 @@ class Shard:
     seed: int
     psf_fwhm: np.ndarray | None = None
     electrons_per_njy: np.ndarray | None = None
+    psf_image: np.ndarray | None = None
+    psf_index: np.ndarray | None = None
+
+    def take(self, rows: np.ndarray) -> Shard:
+        """Return a shard of some of the stamps."""
+        names = ("image", "noise_sigma", *_OPTIONAL)
+        parts = {name: getattr(self, name) for name in names}
+        return replace(
+            self, **{name: None if values is None else values[rows] for name, values in parts.items()}
+        )
 
 
-#: Datasets that a shard may do without.
-_OPTIONAL = ("psf_fwhm", "electrons_per_njy")
+#: What a shard may do without, one row a stamp, and how it is stored.
+_OPTIONAL = {"psf_fwhm": np.float32, "electrons_per_njy": np.float32, "psf_index": np.int32}
 
 
 def shard_name(index: int) -> str:
@@ -63,9 +76,9 @@ def write_shard(path: str | Path, shard: Shard) -> None:
             "image", data=np.asarray(shard.image, np.float32), chunks=(1, *stamp) if n else None
         )
         file.create_dataset("noise_sigma", data=np.asarray(shard.noise_sigma, np.float32))
-        for name in _OPTIONAL:
+        for name, kind in {**_OPTIONAL, "psf_image": np.float32}.items():
             if getattr(shard, name) is not None:
-                file.create_dataset(name, data=np.asarray(getattr(shard, name), np.float32))
+                file.create_dataset(name, data=np.asarray(getattr(shard, name), kind))
         _describe(file, shard.bands, shard.pixel_scale, shard.survey, shard.seed)
 
 
@@ -74,16 +87,41 @@ class ShardWriter:
 
     def __init__(self, file: h5py.File):
         self._file = file
+        self._psf: np.ndarray | None = None
 
-    def append(self, image: np.ndarray, noise_sigma: np.ndarray, *local: np.ndarray) -> None:
-        """Add stamps (n, y, x, band), their noise (n, band) and, in the order of `Shard`, what is local to them."""
-        for name, values in zip(
-            ("image", "noise_sigma", *_OPTIONAL), (image, noise_sigma, *local), strict=True
-        ):
-            dataset = self._file[name]
-            start = len(dataset)
-            dataset.resize(start + len(values), axis=0)
-            dataset[start:] = values
+    def append(
+        self,
+        image: np.ndarray,
+        noise_sigma: np.ndarray,
+        psf_fwhm: np.ndarray,
+        electrons_per_njy: np.ndarray,
+        psf_image: np.ndarray | None = None,
+    ) -> None:
+        """Add stamps (n, y, x, band), noise, PSF and gain (n, band), and the PSF image (band, k, k) of them all.
+
+        Either every piece has a PSF image, all of one size, or none has.
+        """
+        rows = {
+            "image": image, "noise_sigma": noise_sigma, "psf_fwhm": psf_fwhm, "electrons_per_njy": electrons_per_njy
+        }  # fmt: skip
+        if psf_image is not None:
+            if self._psf is None or not np.array_equal(self._psf, psf_image, equal_nan=True):
+                self._psf = psf_image
+                self._extend("psf_image", np.asarray(psf_image, np.float32)[None])
+            rows["psf_index"] = np.full(len(image), len(self._file["psf_image"]) - 1, np.int32)
+        for name, values in rows.items():
+            self._extend(name, values)
+
+    def _extend(self, name: str, values: np.ndarray) -> None:
+        if name not in self._file:
+            shape = values.shape[1:]
+            self._file.create_dataset(
+                name, (0, *shape), values.dtype, maxshape=(None, *shape), chunks=(64, *shape)
+            )
+        dataset = self._file[name]
+        start = len(dataset)
+        dataset.resize(start + len(values), axis=0)
+        dataset[start:] = values
 
 
 @contextmanager
@@ -93,7 +131,7 @@ def writing_shard(path: str | Path, form: StampFormat, survey: str, seed: int) -
     with replacing(path) as temporary, h5py.File(temporary, "w") as file:
         for name, shape, chunks in (
             ("image", stamp, (1, *stamp)),
-            *((name, (bands,), (1024, bands)) for name in ("noise_sigma", *_OPTIONAL)),
+            *((name, (bands,), (1024, bands)) for name in ("noise_sigma", "psf_fwhm", "electrons_per_njy")),
         ):
             file.create_dataset(name, (0, *shape), np.float32, maxshape=(None, *shape), chunks=chunks)
         _describe(file, form.bands, form.pixel_scale, survey, seed)
@@ -128,6 +166,7 @@ def read_shard(path: str | Path, rows: slice | np.ndarray | None = None) -> Shar
                 survey=str(file.attrs["survey"]),
                 seed=int(file.attrs["seed"]),
                 **{name: file[name][selection] for name in _OPTIONAL if name in file},
+                psf_image=file["psf_image"][:] if "psf_image" in file else None,
             )
     except (OSError, KeyError) as error:
         raise InputError(f"{path} is not a readable shard of stamps ({error}); make it again") from None

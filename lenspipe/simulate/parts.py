@@ -8,6 +8,7 @@ import numpy as np
 from astropy.table import Table
 
 from lenspipe.simulate.colours import flux_njy
+from lenspipe.simulate.morphology import clumpy_disc, sersic
 from lenspipe.simulate.render import Light, Scene
 
 _LEAST_BULGE_Q = 0.6  # bulges are rounder than their discs
@@ -43,7 +44,7 @@ def galaxy_light(truth: Table | Mapping[str, np.ndarray], bands: Sequence[str]) 
     )  # fmt: skip
 
 
-def source_scene(truth: Table, bands: Sequence[str]) -> Scene:
+def source_scene(truth: Table, bands: Sequence[str], u: np.ndarray | None = None) -> Scene:
     """Return the rows' lensed sources; theta_e = 0 or NaN leaves them unlensed.
 
     Parameters
@@ -51,16 +52,21 @@ def source_scene(truth: Table, bands: Sequence[str]) -> Scene:
     truth : Table
         Lens and source columns of contract.md, ``psf_fwhm_<band>``, ``psf_beta``.
     bands : sequence of str
+    u : ndarray (n, CLUMP_UNIFORMS), optional
+        Uniform numbers of clumpy discs with a bulge (`morphology.clumpy_disc`), which then stand in for single
+        components of index ``n_src``.
     """
-    source = Light(
-        **{name: np.asarray(truth[column], float)[:, None] for name, column in _SOURCE.items()},
-        flux=stack_columns(truth, "mag_src", bands, flux_njy)[:, None, :],
-    )
+    flux = stack_columns(truth, "mag_src", bands, flux_njy)
+    get = {name: np.asarray(truth[column], float) for name, column in _SOURCE.items()}
+    if u is None:
+        source = sersic(**get, n=np.asarray(truth["n_src"], float), flux=flux)
+    else:
+        source = clumpy_disc(**get, z=np.asarray(truth["z_src"], float), flux=flux, bands=bands, u=u)
     return _scene(truth, bands, no_light(len(truth), len(bands)), source)
 
 
 _GALAXY = ("x_lens", "y_lens", "r_lens", "r_bulge", "n_lens", "q_light", "phi_light")
-_SOURCE = {"x": "x_src", "y": "y_src", "r_eff": "r_src", "n": "n_src", "q": "q_src", "phi": "phi_src"}
+_SOURCE = {"x": "x_src", "y": "y_src", "r_eff": "r_src", "q": "q_src", "phi": "phi_src"}
 
 
 def _scene(truth: Table, bands: Sequence[str], light: Light, source: Light) -> Scene:

@@ -21,6 +21,7 @@ from lenspipe.simulate.candidates import first_detectable
 
 #: Light against mass (Koopmans et al. 2006, Bolton et al. 2008): scatter of angle [deg], q and ln n about 4.
 MISALIGNMENT, Q_SCATTER, LN_N_SCATTER, N_RANGE = 10.0, 0.1, 0.2, (2.5, 6.0)
+LEAST_Q = 0.2  # of mass and of light
 _GROUP = 4096  # samples at a time
 
 
@@ -117,15 +118,23 @@ def draw_conditions(
 def misalign(q: np.ndarray, phi: np.ndarray, u: np.ndarray) -> dict[str, np.ndarray]:
     """Return q_light, phi_light [deg] and n_lens of light about mass with `q` and `phi`, uniforms `u` (n, 3).
 
-    Axis ratios are reflected at 1 and at 0.2, indices held within 2.5 and 6.
+    Shapes are those of `scatter_shape`, indices held within 2.5 and 6.
     """
     normal = ndtri(u)
-    q_light = np.asarray(q) + Q_SCATTER * normal[:, 0]
-    q_light = 0.2 + np.abs(np.where(q_light > 1.0, 2.0 - q_light, q_light) - 0.2)
-    phi_light = 90.0 - (90.0 - (np.asarray(phi) + MISALIGNMENT * normal[:, 1])) % 180.0
+    q_light, phi_light = scatter_shape(q, phi, normal[:, 0], normal[:, 1])
     # two digits, so that the renderer has met most indices before
     n_lens = np.round(np.clip(4.0 * np.exp(LN_N_SCATTER * normal[:, 2]), *N_RANGE), 2)
     return {"q_light": q_light, "phi_light": phi_light, "n_lens": n_lens}
+
+
+def scatter_shape(q, phi, normal_q, normal_phi) -> tuple[np.ndarray, np.ndarray]:
+    """Return the axis ratio and angle [deg] of light about mass with `q` and `phi`, or of mass about light.
+
+    Scattered by standard normal numbers; axis ratios are reflected at 1 and at LEAST_Q.
+    """
+    other = np.asarray(q) + Q_SCATTER * np.asarray(normal_q)
+    other = LEAST_Q + np.abs(np.where(other > 1.0, 2.0 - other, other) - LEAST_Q)
+    return other, 90.0 - (90.0 - (np.asarray(phi) + MISALIGNMENT * np.asarray(normal_phi))) % 180.0
 
 
 def _placements(survey: Survey, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

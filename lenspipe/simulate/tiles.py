@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from astropy.io import fits
 from astropy.table import Table
+from astropy.wcs import WCS
 from scipy.interpolate import RectBivariateSpline
 
 from lenspipe.config import TilesSection
@@ -100,32 +101,73 @@ def write_tile(folder: str | Path, survey: Survey, tile: dict[str, Any], weights
     """
     paths = []
     for b, name in enumerate(tile["bands"]):
-        band = survey.bands[name]
-        counts = 10 ** (0.4 * (band.zero_point - NJY_ZERO_POINT))  # per nJy
-        header = tile["wcs"].to_header()
-        cards = {
-            "BAND": (name, "filter"), "FILTER": (name, "filter"), "OBJECT": (tile["name"], "tile"),
-            "MAGZERO": (band.zero_point, "[mag] AB zero point"), "EXPTIME": (band.exposure, "[s]"),
-            "GAIN": (band.electrons_per_njy() / counts, "electrons per count"),
-            "SATURATE": (SATURATION * counts, "counts"), "PSF_FWHM": (tile["psf_fwhm"][b], "[arcsec]"),
-            "BUNIT": ("count", ""), "ORIGIN": ("lenspipe", "simulated"),
-        }  # fmt: skip
-        header.update(cards)
-        hdus = fits.HDUList(
-            [
-                fits.PrimaryHDU(),
-                fits.ImageHDU((tile["flux"][:, :, b] * counts).astype(np.float32), header, name="SCI"),
-                fits.ImageHDU((tile["weight"][:, :, b] / counts**2).astype(np.float32), header, name="WGT"),
-                fits.ImageHDU(tile["mask"][:, :, b], header, name="MSK"),
-                fits.ImageHDU(tile["psf"][:, :, b], name="PSF"),
-            ]
-        )
         paths.append(Path(folder) / f"{tile['name']}_{name}.fits")
-        if not weights:
-            del hdus["WGT"]
-        with replacing(paths[-1]) as temporary:
-            hdus.writeto(temporary, overwrite=True)
+        write_band(
+            paths[-1], survey, name, tile["name"], tile["wcs"], tile["flux"][:, :, b],
+            tile["weight"][:, :, b] if weights else None, tile["mask"][:, :, b], tile["psf"][:, :, b],
+            float(tile["psf_fwhm"][b]), survey.bands[name].electrons_per_njy(), SATURATION,
+        )  # fmt: skip
     return paths
+
+
+def write_band(
+    path: str | Path,
+    survey: Survey,
+    name: str,
+    tile: str,
+    wcs: WCS | None,
+    flux: np.ndarray,
+    weight: np.ndarray | None,
+    mask: np.ndarray,
+    psf: np.ndarray | None,
+    psf_fwhm: float,
+    electrons_per_njy: float,
+    saturation: float,
+    origin: str = "simulated",
+) -> None:
+    """Write one band of a tile in counts at the survey's zero point; what is None or NaN is left out.
+
+    Parameters
+    ----------
+    path : path
+    survey : Survey
+    name, tile : str
+        The band's and the tile's.
+    wcs : WCS or None
+    flux, weight : ndarray (y, x)
+        nJy per pixel, and inverse variance [nJy^-2], 0 = bad.
+    mask : ndarray (y, x), int16
+        Bits BAD and SATURATED.
+    psf : ndarray (k, k) or None
+    psf_fwhm : float
+        [arcsec]
+    electrons_per_njy : float
+    saturation : float
+        Flux from which a pixel is saturated [nJy].
+    origin : str
+        What the pixels are, for the header.
+    """
+    band = survey.bands[name]
+    counts = 10 ** (0.4 * (band.zero_point - NJY_ZERO_POINT))  # per nJy
+    header = wcs.to_header() if wcs is not None else fits.Header()
+    cards = {
+        "BAND": (name, "filter"), "FILTER": (name, "filter"), "OBJECT": (tile, "tile"),
+        "MAGZERO": (band.zero_point, "[mag] AB zero point"), "EXPTIME": (band.exposure, "[s]"),
+        "GAIN": (electrons_per_njy / counts, "electrons per count"),
+        "SATURATE": (saturation * counts, "counts"), "PSF_FWHM": (psf_fwhm, "[arcsec]"),
+        "BUNIT": ("count", ""), "ORIGIN": ("lenspipe", origin),
+    }  # fmt: skip
+    header.update({key: card for key, card in cards.items() if card[0] == card[0]})  # NaN: not known
+    hdus = fits.HDUList(
+        [fits.PrimaryHDU(), fits.ImageHDU((flux * counts).astype(np.float32), header, name="SCI")]
+    )
+    if weight is not None:
+        hdus.append(fits.ImageHDU((weight / counts**2).astype(np.float32), header, name="WGT"))
+    hdus.append(fits.ImageHDU(mask, header, name="MSK"))
+    if psf is not None:
+        hdus.append(fits.ImageHDU(psf, name="PSF"))
+    with replacing(path) as temporary:
+        hdus.writeto(temporary, overwrite=True)
 
 
 def _shifted(rows: Table, offset: tuple[np.ndarray, np.ndarray], pixel_scale: float) -> Table:

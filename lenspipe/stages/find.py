@@ -88,7 +88,7 @@ def _score_images(unit: Unit, config: Config, store: Store) -> Done:
                 table = score(piece.flux, piece.noise_sigma)
                 chosen = np.asarray(table["score"]) >= config.catalog.threshold
                 local = (piece.flux, piece.noise_sigma, piece.psf_fwhm, piece.electrons_per_njy)
-                shard.append(*(values[chosen] for values in local))
+                shard.append(*(values[chosen] for values in local), piece.psf_image)
                 piece.objects["stamp"] = np.where(chosen, stored + np.cumsum(chosen) - 1, -1)
                 stored += int(chosen.sum())
                 pieces.append((piece.objects, piece.rejected))

@@ -10,7 +10,6 @@ from astropy.table import vstack
 
 from lenspipe.config import Config, settings_of
 from lenspipe.core.errors import Rejected
-from lenspipe.core.names import mock_tile_name
 from lenspipe.core.schema import object_columns
 from lenspipe.core.survey import Survey, load_survey
 from lenspipe.core.types import Done, ImageFile, ImageSet, Quarantined, Stage, StampFormat, Unit
@@ -18,7 +17,7 @@ from lenspipe.io.layout import find_images, group_files
 from lenspipe.io.shards import Shard
 from lenspipe.io.store import Store, safe_name
 from lenspipe.io.tables import order_columns, write_table
-from lenspipe.stages.simulate import plan as plan_simulate
+from lenspipe.stages.simulate import tile_paths
 from lenspipe.stages.stamps import existing, stamp_format
 from lenspipe.stages.tile import read_pieces
 
@@ -34,7 +33,7 @@ def list_tiles(config: Config, store: Store) -> list[Unit]:
     if config.ingest.images:
         paths = [str(Path(path).absolute()) for path in find_images(config.ingest.images)]
     else:
-        paths = mock_tile_paths(config, store, survey)
+        paths = tile_paths(config, store)
     if not paths:
         return []
     form = stamp_format(config)
@@ -48,16 +47,6 @@ def list_tiles(config: Config, store: Store) -> list[Unit]:
             inputs = (*inputs, existing(config.ingest.targets, "ingest.targets"))
         units.append(Unit(image_set.name, {"files": files}, inputs, settings))
     return units
-
-
-def mock_tile_paths(config: Config, store: Store, survey: Survey) -> list[str]:
-    """Return the files of the run's own mock tiles, made or still to be made."""
-    tiles = [unit for unit in plan_simulate(config, store) if unit.payload["kind"] == "tile"]
-    return [
-        str(store.folder("tiles") / f"{mock_tile_name(unit.payload['number'])}_{band}.fits")
-        for unit in tiles
-        for band in survey.model_bands
-    ]
 
 
 def shard_path(config: Config, store: Store, unit: str) -> Path:
@@ -81,7 +70,9 @@ def work(unit: Unit, config: Config, store: Store) -> Done:
     try:
         with writing_shard(pixels, form, survey.name, config.run.seed) as shard:
             for piece in read_pieces(tile_of(unit), survey, form, config):
-                shard.append(piece.flux, piece.noise_sigma, piece.psf_fwhm, piece.electrons_per_njy)
+                shard.append(
+                    piece.flux, piece.noise_sigma, piece.psf_fwhm, piece.electrons_per_njy, piece.psf_image
+                )
                 pieces.append((piece.objects, piece.rejected))
             objects, rejected = join_objects(pieces, form)
             objects["stamp"] = np.arange(len(objects))
@@ -125,8 +116,19 @@ def ingest_images(
     """
     pieces = list(read_pieces(image_set, survey, form, config))
     names = ("flux", "noise_sigma", "psf_fwhm", "electrons_per_njy")
-    flux, noise, fwhm, gain = (np.concatenate([getattr(piece, name) for piece in pieces]) for name in names)
-    shard = Shard(flux, noise, form.bands, form.pixel_scale, survey.name, config.run.seed, fwhm, gain)
+    arrays = {name: np.concatenate([getattr(piece, name) for piece in pieces]) for name in names}
+    image = arrays.pop("flux")
+    if pieces[0].psf_image is not None:
+        arrays["psf_image"] = np.stack([piece.psf_image for piece in pieces])
+        arrays["psf_index"] = np.repeat(np.arange(len(pieces)), [len(piece.flux) for piece in pieces])
+    shard = Shard(
+        image,
+        bands=form.bands,
+        pixel_scale=form.pixel_scale,
+        survey=survey.name,
+        seed=config.run.seed,
+        **arrays,
+    )
     table = vstack([piece.objects for piece in pieces], metadata_conflicts="silent")
     return shard, table, [row for piece in pieces for row in piece.rejected]
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from astropy.table import Table, vstack
 
 from lenspipe.config import Config
-from lenspipe.core.errors import InputError, ModelMismatch
+from lenspipe.core.errors import ConfigError, InputError, ModelMismatch
 from lenspipe.core.schema import Flag
 from lenspipe.core.survey import Survey, load_survey, same_scale
 from lenspipe.io.shards import Shard, read_shard
@@ -17,6 +19,21 @@ from lenspipe.io.shards import Shard, read_shard
 #: An object gives up to three stamps: with arcs, with the same source unlensed beside it, and as it is.
 KINDS = ("lens", "companion", "galaxy")
 _BAD = Flag.SATURATED | Flag.PADDED
+
+
+def are_images(into: Sequence[str]) -> bool:
+    """Tell whether lensed sources go into images; else into the stamps of runs.
+
+    Raises
+    ------
+    ConfigError
+        If some are images and some are runs.
+    """
+    runs = [item for item in into if _is_run(Path(item))]
+    if runs and len(runs) < len(into):
+        image = next(item for item in into if item not in runs)
+        raise ConfigError(f"simulate.into: {runs[0]} is a run, {image} are images; give one sort")
+    return bool(into) and not runs
 
 
 def hosts_of(folder: str | Path) -> list[Path]:
@@ -27,16 +44,26 @@ def hosts_of(folder: str | Path) -> list[Path]:
     InputError
         If there are none.
     """
-    folder = Path(folder)
-    places = [folder / "ingest", folder]
-    for place in places:
-        paths = sorted(path for path in place.glob("*.h5") if path.with_suffix(".parquet").exists())
-        if paths:
-            return paths
+    paths = _stamp_files(Path(folder))
+    if paths:
+        return paths
     raise InputError(
         f"simulate.into: no stamps cut from images in {folder}; it should be a run's directory, e.g. of "
         "`lenspipe run RECIPE.toml --stage ingest` with ingest.images = your tiles"
     )
+
+
+def _is_run(folder: Path) -> bool:
+    # a folder of mock tiles has its run.json beside them
+    return bool(_stamp_files(folder)) or ((folder / "run.json").exists() and not list(folder.glob("*.fits")))
+
+
+def _stamp_files(folder: Path) -> list[Path]:
+    found = (
+        sorted(path for path in place.glob("*.h5") if path.with_suffix(".parquet").exists())
+        for place in (folder / "ingest", folder)
+    )
+    return next((paths for paths in found if paths), [])
 
 
 def inject_stamps(path: Path, config: Config) -> tuple[Shard, Table]:
@@ -52,20 +79,27 @@ def inject_stamps(path: Path, config: Config) -> tuple[Shard, Table]:
         If the stamps are not of the survey's pixel scale or lack its bands.
     """
     from lenspipe.io.tables import read_table
-    from lenspipe.simulate.inject import draw_reference, inject
+    from lenspipe.simulate.hosts import draw_reference
+    from lenspipe.simulate.inject import inject
 
     survey, seed = load_survey(config.survey), config.run.seed
     real, objects = read_shard(path), read_table(path.with_suffix(".parquet"))
     _check(real, survey, path)
-    hosts = np.array([_number(name) for name in objects["object_id"]], dtype=np.int64)
+    hosts = numbers_of(objects)
     reference = draw_reference(survey, seed, real.bands, config.simulate.min_snr)
-    bad = (np.asarray(objects["flags"]) & int(_BAD)) != 0
+    bad = spoilt(objects)
     images, tables = [], []
     for k, kind in enumerate(KINDS[:2]):
         image, _, truth = inject(
-            real.image, real.noise_sigma, survey, seed, hosts, real.bands, reference, real.psf_fwhm,
-            real.electrons_per_njy, kind, config.simulate.min_snr,
-        )  # fmt: skip
+            real,
+            survey,
+            seed,
+            hosts,
+            reference,
+            kind,
+            config.simulate.min_snr,
+            config.simulate.realism.clumps,
+        )
         truth["reason"] = np.where(bad, "saturated or cut by the image's edge", truth["reason"])
         painted = np.flatnonzero(np.asarray(truth["reason"]) == "")
         images.append((k, painted, image[painted]))
@@ -84,8 +118,7 @@ def inject_stamps(path: Path, config: Config) -> tuple[Shard, Table]:
     truth["sample_id"] = len(KINDS) * hosts[rows] + offset
     truth["object_id"] = objects["object_id"][rows]
     image = np.concatenate([part for *_, part in images])
-    shard = Shard(image, real.noise_sigma[rows], real.bands, real.pixel_scale, real.survey, seed)
-    return shard, truth
+    return replace(real.take(rows), image=image, seed=seed), truth
 
 
 _LENS_COLUMNS = (
@@ -94,8 +127,15 @@ _LENS_COLUMNS = (
 )  # fmt: skip
 
 
-def _number(object_id: str) -> int:
-    return int.from_bytes(hashlib.sha256(str(object_id).encode()).digest()[:7], "little")
+def numbers_of(objects: Table) -> np.ndarray:
+    """Return numbers (n,) for objects' names: an object has the same random numbers in any tiling."""
+    digests = (hashlib.sha256(str(name).encode()).digest() for name in objects["object_id"])
+    return np.array([int.from_bytes(digest[:7], "little") for digest in digests], dtype=np.int64)
+
+
+def spoilt(objects: Table) -> np.ndarray:
+    """Tell which objects (n,) are saturated or cut by the image's edge."""
+    return (np.asarray(objects["flags"]) & int(_BAD)) != 0
 
 
 def _check(shard: Shard, survey: Survey, path: Path) -> None:

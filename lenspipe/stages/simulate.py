@@ -8,11 +8,13 @@ import numpy as np
 from astropy.table import Table
 
 from lenspipe.config import Config, settings_of
+from lenspipe.core.names import mock_tile_name
 from lenspipe.core.survey import load_survey
 from lenspipe.core.types import Done, Stage, Unit
 from lenspipe.io.shards import Shard, shard_name, write_shard
 from lenspipe.io.store import Store
-from lenspipe.stages.inject import hosts_of, inject_stamps
+from lenspipe.stages.inject import are_images, hosts_of, inject_stamps
+from lenspipe.stages.inject_tiles import band_path, gather_tiles, plan_tiles, work_tile
 
 
 def plan(config: Config, store: Store) -> list[Unit]:
@@ -20,36 +22,44 @@ def plan(config: Config, store: Store) -> list[Unit]:
     section = config.simulate
     settings = settings_of(config, "simulate")
     del settings["simulate"]["tiles"]
-    count = settings["simulate"].pop("count")  # more stamps are more units; those already made stay
     units = []
-    for number, first in enumerate(range(0, count, section.shard_size)):
-        payload = {
-            "kind": "shard",
-            "number": number,
-            "first": first,
-            "last": min(first + section.shard_size, count),
-        }
-        units.append(Unit(f"shard-{number:05d}", payload, settings=settings))
-    settings = {
-        **settings_of(config, "simulate.tiles"),
-        "min_snr": section.min_snr,
-    }
-    if section.into:
-        settings_into = settings_of(config, "simulate")
-        del settings_into["simulate"]["tiles"]
-        for number, path in enumerate(hosts_of(section.into)):
+    if section.into and are_images(section.into):
+        units += plan_tiles(config, store)
+    elif section.into:
+        for number, path in enumerate(path for run in section.into for path in hosts_of(run)):
             inputs = (str(path), str(path.with_suffix(".parquet")))
             payload = {"kind": "inject", "number": number, "path": str(path)}
-            units.append(Unit(f"shard-{number:05d}", payload, inputs, settings_into))
+            units.append(Unit(f"shard-{number:05d}", payload, inputs, settings))
+    # more stamps are more units; those already made stay
+    some = {**settings, "simulate": {k: v for k, v in settings["simulate"].items() if k != "count"}}
+    for number, first in enumerate(range(0, section.count, section.shard_size)):
+        last = min(first + section.shard_size, section.count)
+        payload = {"kind": "shard", "number": number, "first": first, "last": last}
+        units.append(Unit(f"shard-{number:05d}", payload, settings=some))
+    settings = {**settings_of(config, "simulate.tiles"), "min_snr": section.min_snr}
     for number in range(section.tiles.count):
         units.append(Unit(f"tile-{number:05d}", {"kind": "tile", "number": number}, settings=settings))
     return units
 
 
+def tile_paths(config: Config, store: Store) -> list[str]:
+    """Return the files of the run's own tiles, mock or painted, made or still to be made."""
+    bands, paths = load_survey(config.survey).model_bands, []
+    for unit in plan(config, store):
+        if unit.payload["kind"] == "tile":
+            name = mock_tile_name(unit.payload["number"])
+            paths += [store.path("tiles", f"{name}_{band}.fits") for band in bands]
+        elif unit.payload["kind"] == "paint":
+            paths += [band_path(store, unit.name, band) for band in unit.payload["bands"]]
+    return [str(path) for path in paths]
+
+
 def work(unit: Unit, config: Config, store: Store) -> Done:
-    """Simulate one shard or one tile, or paint lensed sources into one file of real stamps."""
+    """Simulate one shard or one tile, or paint lensed sources into real stamps or a real tile."""
     if unit.payload["kind"] == "tile":
         return _work_tile(unit, config, store)
+    if unit.payload["kind"] == "paint":
+        return work_tile(unit, config, store)
     if unit.payload["kind"] == "inject":
         shard, truth = inject_stamps(Path(unit.payload["path"]), config)
     else:
@@ -107,7 +117,11 @@ def gather(config: Config, store: Store) -> Done:
     from lenspipe.io.tables import read_table, write_table
 
     outputs: list[Path] = []
-    numbers = [u.payload["number"] for u in plan(config, store) if u.payload["kind"] != "tile"]
+    units = plan(config, store)
+    painted = [unit for unit in units if unit.payload["kind"] == "paint"]
+    if painted:
+        outputs.append(gather_tiles(painted, store))
+    numbers = [u.payload["number"] for u in units if u.payload["kind"] in ("shard", "inject")]
     if numbers:
         parts = [store.path("simulate", f"truth/truth-{n:05d}.parquet") for n in numbers]
         outputs.append(store.path("simulate", "truth.parquet"))

@@ -17,6 +17,7 @@ from lenspipe.core.errors import Rejected
 from lenspipe.core.schema import Flag
 from lenspipe.core.survey import NJY_ZERO_POINT, Survey, same_scale
 from lenspipe.core.types import BandImage, Calibration, ImageSet, Quarantined, RawBand, StampFormat
+from lenspipe.imaging.stamps import pixel_ratio
 from lenspipe.stages.targets import read_targets
 
 Window = tuple[slice, slice]  # rows, columns of the first band
@@ -29,9 +30,10 @@ _SURE = 200  # sources that show that two bands are aligned
 
 @dataclass(frozen=True)
 class Piece:
-    """Some objects of a tile: stamps (n, y, x, band), noise (n, band), what is known of them, and who was left out.
+    """Some objects of a tile: stamps (n, y, x, band), noise, PSF and gain (n, band), and what is known of them.
 
-    `objects` has the columns of `core.schema.object_columns` but `name`, and `edge_distance` [px].
+    `objects` has the columns of `core.schema.object_columns` but `name`, and `edge_distance` [px]; `rejected`
+    are those left out. `psf_image` (band, k, k) holds a star on the stamps' pixels, where the survey gives one.
     """
 
     flux: np.ndarray
@@ -40,6 +42,7 @@ class Piece:
     electrons_per_njy: np.ndarray
     objects: Any
     rejected: tuple[Quarantined, ...] = ()
+    psf_image: np.ndarray | None = None
 
 
 def read_pieces(image_set: ImageSet, survey: Survey, form: StampFormat, config: Config) -> Iterator[Piece]:
@@ -82,9 +85,10 @@ class _Tile:
         self.cals = {band: _calibrate(bands[band], survey, form, config) for band in form.bands}
         self.shape, self.cal = bands[self.first].shape, self.cals[self.first]
         self.moved = {band: self._is_moved(band) for band in form.bands}
-        self.rescaled = {
-            band: not same_scale(form.pixel_scale / cal.pixel_scale, 1.0) for band, cal in self.cals.items()
-        }
+        self.rescaled = {band: pixel_ratio(cal.pixel_scale, form) != 1.0 for band, cal in self.cals.items()}
+        from lenspipe.imaging.psf import stack_psfs
+
+        self.psf_image = stack_psfs([self._psf_of_stamps(band) for band in form.bands])
         self.is_cutout = _is_cutout(self.shape, self.cal.pixel_scale, form, config)
         scales = [form.pixel_scale / cal.pixel_scale for cal in self.cals.values()]
         self.margin = max(_MARGIN, int(0.8 * form.size * max(1.0, *scales)) + 8)
@@ -210,7 +214,14 @@ class _Tile:
         }
         every = keep.all()
         flux = stamps.flux if every else stamps.flux[keep]
-        return Piece(flux, stamps.noise_sigma[keep], objects=objects[keep], rejected=rejected, **local)
+        return Piece(
+            flux,
+            stamps.noise_sigma[keep],
+            objects=objects[keep],
+            rejected=rejected,
+            psf_image=self.psf_image,
+            **local,
+        )
 
     def _cut_band(self, band: str, x: np.ndarray, y: np.ndarray, window: Window):
         from lenspipe.imaging.calibrate import calibrate_image
@@ -226,6 +237,15 @@ class _Tile:
         )
         grid = (self.cal.wcs[rows, columns], self.cal.pixel_scale) if self.moved[band] else None
         return cut_stamps(image, x - columns.start, y - rows.start, self.form, grid)
+
+    def _psf_of_stamps(self, band: str) -> np.ndarray | None:
+        """Return a band's PSF image on the stamps' pixels; None where reprojection turns and blurs it."""
+        image = self.cals[band].psf_image
+        if image is None or self.moved[band]:
+            return None
+        from lenspipe.imaging.psf import resample_psf
+
+        return resample_psf(image, pixel_ratio(self.cals[band].pixel_scale, self.form))
 
     def _window_of(self, band: str, window: Window) -> Window:
         """Return the part of another grid that a window of the first band's covers; at least two pixels."""

@@ -7,7 +7,7 @@ from astropy.io import fits
 from lenspipe.core.schema import Flag
 from lenspipe.core.survey import load_survey
 from lenspipe.core.types import RawBand
-from lenspipe.imaging.calibrate import calibrate_image, read_calibration, read_wcs, read_zero_point
+from lenspipe.imaging.calibrate import calibrate_image, read_calibration, read_gain, read_wcs, read_zero_point
 
 DES = load_survey("des")
 NOISE = np.random.default_rng(2).normal(size=(80, 80)).astype(np.float32)
@@ -86,8 +86,42 @@ def test_psf_width_from_an_image_that_is_not_normalised():
     assert band.psf_fwhm == pytest.approx(2.3548 * 2.0 * 0.263, rel=0.05)
     assert calibrate(header={"PSF_FWHM": 1.3}).psf_fwhm == 1.3
     assert calibrate().flags & Flag.PSF_ASSUMED
+    assert band.psf_image == pytest.approx(psf / psf.sum(), abs=1e-6)
+    broken = calibrate(psf=np.where(x == y, np.nan, psf))
+    assert broken.psf_image is None
+    assert broken.flags & Flag.PSF_ASSUMED
 
 
 def test_a_header_without_sky_coordinates_has_none():
     assert read_wcs(fits.Header()) == (None, None)
     assert read_wcs(fits.Header({"CTYPE1": "RA---TAN", "CTYPE2": "DEC--XXX"})) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("image", "survey", "band", "zero_point"),
+    [
+        *(
+            (f"des_J0330-5228_grizY/DESJ033056.9318-522813.0188_{band}_sci.fits", "des", band, 30.0)
+            for band in "grizY"
+        ),
+        *((f"cfhtls_patch/CFHTLS-test_{band}.fits", "cfhtls", band, 30.0) for band in "gri"),
+    ],
+)
+def test_gains_of_real_headers(realdata, image, survey, band, zero_point):
+    header = fits.getheader(realdata / image)
+    njy_per_count = 10 ** (0.4 * (31.4 - zero_point))
+    usual = load_survey(survey).bands[band].electrons_per_njy()
+    found = read_gain(header, njy_per_count, usual)
+    assert found == pytest.approx(header["GAIN"] / njy_per_count)
+    assert found != usual
+
+
+def test_a_gain_that_cannot_be_the_coadd_s_is_not_believed(realdata):
+    folder = realdata / "des_J0330-5228_grizY"
+    (path,) = folder.glob("*_g_wht.fits")
+    assert fits.getheader(path)["GAIN"] == 0.0  # a weight map's
+    assert read_gain(fits.getheader(path), 3.6, 10.9) == 10.9
+    for value in ("unknown", -1.0, 1e4, 1e-3):
+        assert read_gain(fits.Header({"GAIN": value}), 3.6, 10.9) == 10.9
+    assert read_gain(fits.Header({"GAIN": 36.0}), 3.6, 10.9) == pytest.approx(10.0)
+    assert read_gain(fits.Header(), 3.6, 10.9) == 10.9

@@ -51,6 +51,22 @@ def test_local_psf_and_gain_go_with_the_stamps(tmp_path):
     assert read_shard(tmp_path / "b.h5").psf_fwhm is None
 
 
+def test_each_psf_image_is_stored_once_and_goes_with_its_stamps(tmp_path):
+    stars = RNG.normal(size=(2, 3, 7, 7)).astype(np.float32)
+    stars[1, 2] = np.nan
+    shard = replace(make_shard(), psf_image=stars, psf_index=np.array([0, 0, 1, 0, 1]))
+    write_shard(tmp_path / "a.h5", shard)
+    with h5py.File(tmp_path / "a.h5") as file:
+        assert file["psf_image"].shape == (2, 3, 7, 7)
+    back = read_shard(tmp_path / "a.h5", np.array([1, 4]))
+    assert np.array_equal(back.psf_image[back.psf_index], stars[[0, 1]], equal_nan=True)
+    some = shard.take(np.array([1, 4]))
+    assert np.array_equal(some.image, shard.image[[1, 4]])
+    assert np.array_equal(some.psf_index, back.psf_index)
+    assert some.psf_fwhm is None
+    assert read_shard(tmp_path / "a.h5").psf_index.dtype == np.int32
+
+
 def test_same_content_same_bytes(tmp_path):
     shard = make_shard()
     for name in ("a.h5", "b.h5"):

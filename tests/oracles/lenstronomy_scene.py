@@ -64,6 +64,19 @@ def lensed_image(
     margin: int = 16,
 ) -> np.ndarray:
     """Return the image (size, size) of one Sersic source behind an SIE with shear."""
+    frame = size + 2 * margin
+    light = lensed_brightness(deflector, source, frame * oversample, pixel_scale / oversample)
+    radius = margin * oversample
+    kernel = psf_image(fwhm, beta, radius, pixel_scale / oversample)
+    blurred = fftconvolve(light, kernel, mode="same")
+    binned = blurred.reshape(frame, oversample, frame, oversample).sum(axis=(1, 3))
+    return binned[margin:-margin, margin:-margin]
+
+
+def lensed_brightness(
+    deflector: dict[str, float], source: dict[str, float], side: int, step: float
+) -> np.ndarray:
+    """Return the flux (side, side) of one Sersic source behind an SIE with shear at points `step` arcsec apart."""
     t = direction(deflector["phi_ext"])
     g = deflector["gamma_ext"]
     lens = LensModel(["SIE", "SHEAR"])
@@ -71,18 +84,11 @@ def lensed_image(
         sie_parameters(*(deflector[k] for k in ("theta_e", "q", "phi", "x_lens", "y_lens"))),
         {"gamma1": g * np.cos(2 * t), "gamma2": g * np.sin(2 * t)},
     ]
-    frame = size + 2 * margin
-    step = pixel_scale / oversample
-    axis = (np.arange(frame * oversample) - 0.5 * (frame * oversample - 1)) * step
+    axis = (np.arange(side) - 0.5 * (side - 1)) * step
     x, y = (grid.ravel() for grid in np.meshgrid(axis, axis))
     beta_x, beta_y = lens.ray_shooting(x, y, lens_parameters)
     light = LightModel(["SERSIC_ELLIPSE"]).surface_brightness(beta_x, beta_y, [sersic_parameters(**source)])
-    light = light.reshape(len(axis), len(axis)) * step**2
-    radius = margin * oversample
-    kernel = psf_image(fwhm, beta, radius, step)
-    blurred = fftconvolve(light, kernel, mode="same")
-    binned = blurred.reshape(frame, oversample, frame, oversample).sum(axis=(1, 3))
-    return binned[margin:-margin, margin:-margin]
+    return light.reshape(side, side) * step**2
 
 
 def psf_image(fwhm: float, beta: float, radius: int, step: float) -> np.ndarray:

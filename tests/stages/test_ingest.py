@@ -145,6 +145,25 @@ def test_a_small_image_is_a_cutout_of_its_centre_padded_if_need_be(tmp_path):
     assert list(read_objects(store, "obj")["object_id"]) == ["obj-00000"]
 
 
+def test_psf_images_go_with_the_stamps(tmp_path):
+    folder = write_tile(tmp_path / "in")
+    y, x = np.mgrid[-12:13, -12:13]
+    star = np.exp(-(x**2 + 1.5 * y**2) / 6.0)
+    for band, total in zip("gi", (0.88, 1.76), strict=True):
+        fits.append(folder / f"T1_{band}.fits", total * star / star.sum(), fits.Header({"EXTNAME": "PSF"}))
+    _, store = run(tmp_path, [folder])
+    shard = read_shard(ingest.shard_path(Config(), store, "T1"))
+    assert shard.psf_image.shape == (1, 3, 25, 25)
+    assert list(shard.psf_index) == [0, 0, 0]
+    for b in (0, 2):
+        assert shard.psf_image[0, b] == pytest.approx(star / star.sum(), abs=1e-6)
+    assert np.isnan(shard.psf_image[0, 1]).all()
+    assert shard.psf_fwhm[0, 0] == shard.psf_fwhm[0, 2] != shard.psf_fwhm[0, 1]
+    assert read_table(ingest.objects_path(Config(), store, "T1"))["flags"][0] & Flag.PSF_ASSUMED
+    _, plain = run(tmp_path / "plain", [write_tile(tmp_path / "other")])
+    assert read_shard(ingest.shard_path(plain, "T1")).psf_image is None
+
+
 def test_targets_of_a_table_are_cut_with_their_ids(tmp_path):
     ra, dec = make_wcs().all_pix2world([100.0, 300.0, 5000.0], [120.0, 90.0, 0.0], 0)
     Table({"id": ["first", "second", "far"], "ra": ra, "dec": dec}).write(tmp_path / "targets.csv")
