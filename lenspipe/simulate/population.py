@@ -47,7 +47,7 @@ def draw_lenses(
         Bands of the magnitudes.
     min_snr : float
         Least signal-to-noise of the lensed source in the best band of Collett's optimal coadd, by
-        `polar.signal_to_noise`; in the whole coadd, rendered, nearly all have more.
+        `polar.signal_to_noise`, good to 7 %; in the whole coadd nearly all have more.
     attempt : int
         Another number gives the same sample another lens.
     purpose : str

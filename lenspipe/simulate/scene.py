@@ -21,7 +21,7 @@ from lenspipe.simulate.morphology import CLUMP_UNIFORMS, clumpy_disc, join, sers
 from lenspipe.simulate.nonlens import draw_nonlenses
 from lenspipe.simulate.parts import no_light, stack_columns
 from lenspipe.simulate.population import draw_lenses
-from lenspipe.simulate.render import Scene, render
+from lenspipe.simulate.render import Light, Scene, render
 
 _BATCH = 128  # scenes in memory at once
 _MAX_ATTEMPTS = 50
@@ -58,9 +58,8 @@ def simulate_stamps(
     noise_sigma : ndarray (n, b), float32
         Noise of an empty pixel [nJy], also of noiseless sets.
     truth : Table
-        Columns of contract.md but shard and row. mu and the signal-to-noise are those of a smooth disc in
-        the whole coadd, computed on the host so that they are the same everywhere (`measure.expect_arcs`):
-        against the images mu is good to 1 %, the signal-to-noise to 8 % (one sigma).
+        Columns of contract.md but shard and row. mu and the signal-to-noise are computed on the host so that
+        they are the same everywhere (`measure.expect_arcs`): as the images have them to 1 % (one sigma).
     """
     truth = draw_truth(survey, seed, sample_ids, section, bands)
     image = redraw(survey, seed, truth, section, bands, size)
@@ -109,7 +108,7 @@ def draw_truth(
     is_lens = ids % 2 == 0 if section.kind == "mixed" else np.full(len(ids), section.kind == "lens")
     parts = []
     if is_lens.any() or not len(ids):
-        parts.append(_draw_bright_lenses(survey, seed, ids[is_lens], bands, section.min_snr, full))
+        parts.append(_draw_bright_lenses(survey, seed, ids[is_lens], bands, section))
     if (~is_lens).any():
         parts.append(
             draw_nonlenses(survey, seed, ids[~is_lens], bands, section.mixture, section.min_snr, full)
@@ -120,13 +119,15 @@ def draw_truth(
 
 
 def _draw_bright_lenses(
-    survey: Survey, seed: int, ids: np.ndarray, bands: Sequence[str], min_snr: float, full: bool
+    survey: Survey, seed: int, ids: np.ndarray, bands: Sequence[str], section: SimulateSection
 ) -> Table:
     """Return lenses that are as bright in the whole coadd as in Collett's best stack of exposures."""
-    truth, pending = None, np.arange(len(ids))
+    truth, pending, min_snr = None, np.arange(len(ids)), section.min_snr
+    effects = section.effects()
     for attempt in range(_MAX_ATTEMPTS):
-        drawn = draw_lenses(survey, seed, ids[pending], bands, min_snr, attempt, full=full)
-        for name, values in expect_arcs(survey, drawn, bands).items():
+        drawn = draw_lenses(survey, seed, ids[pending], bands, min_snr, attempt, full=effects.misaligned)
+        source = source_light(seed, drawn, bands, effects.clumps)
+        for name, values in expect_arcs(survey, drawn, bands, source).items():
             drawn[name] = values
         if truth is None:
             truth = drawn
@@ -167,13 +168,7 @@ def build_scene(
     ]
     source = no_light(len(truth), len(bands))
     if np.all(np.asarray(truth["kind"], str) == "lens"):
-        flux = stack_columns(truth, "mag_src", bands, flux_njy)
-        disc = {name: get[column] for name, column in _SOURCE.items()}
-        if effects.clumps:
-            u = uniforms(seed, "clumps", ids, CLUMP_UNIFORMS)
-            source = clumpy_disc(**disc, z=get["z_src"], flux=flux, bands=bands, u=u)
-        else:
-            source = sersic(**disc, n=get["n_src"], flux=flux)
+        source = source_light(seed, truth, bands, effects.clumps)
     else:
         # the shapes that make a kind what it is are no matter of taste
         parts.append(surround(seed, truth, bands, survey.pixel_scale, effects != PLAIN))
@@ -195,7 +190,17 @@ def build_scene(
     )  # fmt: skip
 
 
+def source_light(seed: int, truth: Table, bands: Sequence[str], clumpy: bool) -> Light:
+    """Return the unlensed sources of lenses: smooth ones, or with the knots and bulge of their sample id."""
+    disc = {name: np.asarray(truth[column], float) for name, column in _SOURCE.items()}
+    flux = stack_columns(truth, "mag_src", bands, flux_njy)
+    if not clumpy:
+        return sersic(**disc, n=truth["n_src"], flux=flux)
+    u = uniforms(seed, "clumps", np.asarray(truth["sample_id"]), CLUMP_UNIFORMS)
+    return clumpy_disc(**disc, z=np.asarray(truth["z_src"], float), flux=flux, bands=bands, u=u)
+
+
 _DEFLECTOR = ("theta_e", "q", "phi", "x_lens", "y_lens", "gamma_ext", "phi_ext")
 _HOST = {"x": "x_lens", "y": "y_lens", "r_eff": "r_lens", "n": "n_lens", "q": "q_light", "phi": "phi_light"}
 _SOURCE = {"x": "x_src", "y": "y_src", "r_eff": "r_src", "q": "q_src", "phi": "phi_src"}
-_COLUMNS = (*_DEFLECTOR, *_HOST.values(), *_SOURCE.values(), "n_src", "z_src")
+_COLUMNS = (*_DEFLECTOR, *_HOST.values())
