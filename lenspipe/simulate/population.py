@@ -59,7 +59,7 @@ def draw_lenses(
     -------
     Table
         Truth columns of contract.md, without those known after rendering (shard, row, mu, snr).
-        ``meta["acceptance"][purpose]`` is the share of candidates that were detectable.
+        ``meta["candidates"][purpose]``: how many were tried, the accepted ones included.
 
     Raises
     ------
@@ -71,17 +71,15 @@ def draw_lenses(
         return draw_lenses(survey, seed, [0], bands, min_snr, attempt, purpose, full)[:0]
     conditions = draw_conditions(survey, seed, ids, bands)
     streams = f"{purpose}/{attempt}"
-    drawn, hits, trials = [], 0, 0
+    drawn, trials = [], 0
     for start in range(0, len(ids), _GROUP):
         rows = slice(start, start + _GROUP)
         here = {name: values[rows] for name, values in conditions.items()}
-        found, good, tried = first_detectable(
-            survey, bands, stream_keys(seed, streams, ids[rows]), here, min_snr
-        )
+        found, tried = first_detectable(survey, bands, stream_keys(seed, streams, ids[rows]), here, min_snr)
         drawn.append(found)
-        hits, trials = hits + good, trials + tried
+        trials += int(tried.sum())
     table = Table({"sample_id": ids, "kind": np.full(len(ids), "lens", dtype="U12"), "group": ids})
-    table.meta["acceptance"] = {purpose: hits / trials}  # a dictionary, so that tables can be stacked
+    table.meta["candidates"] = {purpose: trials}  # a dictionary, so that tables can be stacked
     for name in drawn[0]:
         table[name] = np.concatenate([found[name] for found in drawn])
     table["x_lens"], table["y_lens"] = _placements(survey, uniforms(seed, f"{streams}/place", ids, 3))

@@ -121,20 +121,25 @@ def draw_truth(
 def _draw_bright_lenses(
     survey: Survey, seed: int, ids: np.ndarray, bands: Sequence[str], section: SimulateSection
 ) -> Table:
-    """Return lenses that are as bright in the whole coadd as in Collett's best stack of exposures."""
-    truth, pending, min_snr = None, np.arange(len(ids)), section.min_snr
+    """Return lenses that are as bright in the whole coadd as in Collett's best stack of exposures.
+
+    ``meta["candidates"]["lens"]`` counts those tried in all attempts.
+    """
+    truth, pending, min_snr, tried = None, np.arange(len(ids)), section.min_snr, 0
     effects = section.effects()
     for attempt in range(_MAX_ATTEMPTS):
         drawn = draw_lenses(survey, seed, ids[pending], bands, min_snr, attempt, full=effects.misaligned)
         source = source_light(seed, drawn, bands, effects.clumps)
         for name, values in expect_arcs(survey, drawn, bands, source).items():
             drawn[name] = values
+        tried += drawn.meta["candidates"]["lens"]
         if truth is None:
             truth = drawn
         else:
             truth[pending] = drawn
         pending = pending[np.asarray(drawn["snr"]) < min_snr]
         if not len(pending):
+            truth.meta["candidates"] = {"lens": tried}
             return truth
     raise ConfigError(
         f"{len(pending)} of {len(ids)} lenses never reached S/N {min_snr:g} in the coadd in {_MAX_ATTEMPTS} "

@@ -78,7 +78,7 @@ def test_as_many_as_asked_with_all_columns(lenses):
     for name in expected:
         if lenses[name].dtype.kind == "f" and name != "psf_beta":
             assert np.all(np.isfinite(lenses[name])), name
-    assert 5e-4 < lenses.meta["acceptance"]["lens"] < 0.01
+    assert 5e-4 < 1500 / lenses.meta["candidates"]["lens"] < 0.01
     empty = draw_lenses(DES, 1, [], BANDS)
     assert (len(empty), empty.colnames) == (0, lenses.colnames)
 
