@@ -101,13 +101,14 @@ def draw_conditions(
 
     Both scatter log-normally about the survey's, by a single exposure's scatter over the root of their number.
     """
-    normal = ndtri(uniforms(seed, "conditions", sample_ids, 24))
+    normal = ndtri(uniforms(seed, "conditions", sample_ids, 24 * -(-len(bands) // 12)))
     out: dict[str, np.ndarray] = {}
     for b, name in enumerate(bands):
         band = survey.bands[name]
         psf, sky = band.coadd_scatter(band.psf_scatter), band.coadd_scatter(band.sky_scatter)
-        out[f"psf_fwhm_{name}"] = band.psf_fwhm * np.exp(psf * normal[:, b])
-        out[f"sky_sigma_{name}"] = band.sky_sigma(survey.pixel_scale) * np.exp(sky * normal[:, 12 + b])
+        place = b % 12 + 24 * (b // 12)  # twelve numbers for the PSFs, twelve for the skies, and so on
+        out[f"psf_fwhm_{name}"] = band.psf_fwhm * np.exp(psf * normal[:, place])
+        out[f"sky_sigma_{name}"] = band.sky_sigma(survey.pixel_scale) * np.exp(sky * normal[:, place + 12])
     out["psf_beta"] = np.full(len(normal), survey.bands[bands[0]].psf_beta)
     return out
 

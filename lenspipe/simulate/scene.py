@@ -12,7 +12,7 @@ from lenspipe.config import PLAIN, RealismSection, SimulateSection
 from lenspipe.core.errors import ConfigError
 from lenspipe.core.rng import uniforms
 from lenspipe.core.survey import Survey
-from lenspipe.simulate.artifacts import draw_noise, spoil
+from lenspipe.simulate.artifacts import draw_noise, spoil, strike
 from lenspipe.simulate.colours import flux_njy
 from lenspipe.simulate.field import draw_neighbours, draw_satellites
 from lenspipe.simulate.lookalike import are_struck, surround
@@ -82,16 +82,18 @@ def redraw(
             part = truth[rows]
             scene = build_scene(survey, seed, part, bands, size, effects)
             light, arcs = render(scene, size, survey.pixel_scale)
-            clean, ids, sky = (
+            seen, ids, sky = (
                 light + arcs,
                 np.asarray(part["sample_id"]),
                 stack_columns(part, "sky_sigma", bands),
             )
             if not section.noiseless:
-                clean += draw_noise(survey, seed, ids, clean, sky, bands, effects.correlated_noise)
-                if section.scene == "full":
-                    clean = spoil(clean, sky, seed, ids, effects, are_struck(seed, part))
-            image[rows] = clean
+                seen += draw_noise(survey, seed, ids, seen, sky, bands, effects.correlated_noise)
+            struck = are_struck(seed, part)  # what makes an artifact one is no noise
+            seen = strike(seen, sky, seed, ids, struck, central=True)
+            if not section.noiseless and section.scene == "full":
+                seen = spoil(seen, sky, seed, ids, effects, struck)
+            image[rows] = seen
     return image
 
 
@@ -157,9 +159,9 @@ def build_scene(
 ) -> Scene:
     """Return the scenes of truth rows, either all lenses or none.
 
-    A plain one is the host's Sersic light and the source, lensed behind a lens and as it is beside another
-    host. Satellites and neighbours neither deflect nor are lensed. What the truth does not say comes from
-    streams keyed by sample id.
+    A plain lens is the host's Sersic light and a lensed Sersic source; a plain non-lens has what makes its kind
+    what it is, and no more. Satellites and neighbours neither deflect nor are lensed. What the truth does
+    not say comes from streams keyed by sample id.
     """
     ids = np.asarray(truth["sample_id"])
     get = {name: np.nan_to_num(np.asarray(truth[name], float)) for name in _COLUMNS}
@@ -175,9 +177,9 @@ def build_scene(
     if np.all(np.asarray(truth["kind"], str) == "lens"):
         source = source_light(seed, truth, bands, effects.clumps)
     else:
-        # the shapes that make a kind what it is are no matter of taste
-        parts.append(surround(seed, truth, bands, survey.pixel_scale, effects != PLAIN))
-    if effects.satellites or effects.neighbours:
+        # the shapes that make a kind what it is are no matter of taste, nor are the members of a group
+        parts.append(surround(seed, truth, bands, survey.pixel_scale, effects.clumps))
+    if effects.satellites or np.any(np.asarray(truth["kind"], str) == "group"):
         parts.append(draw_satellites(seed, truth, bands, effects.satellites))
     if effects.neighbours:
         parts.append(draw_neighbours(survey, seed, ids, bands, size))

@@ -90,6 +90,18 @@ def test_sample_is_the_same_in_any_batch(lenses):
         assert some[name][1] == lenses[name][7], name
 
 
+def test_conditions_have_room_for_any_number_of_bands():
+    names = tuple(f"b{k:02d}" for k in range(30))
+    survey = DES.model_copy(update={"bands": dict.fromkeys(names, DES.bands["i"])})
+    many = draw_conditions(survey, 1, np.arange(200), names)
+    few = draw_conditions(survey, 1, np.arange(200), names[:3])
+    for name, values in few.items():
+        assert np.array_equal(values, many[name]), name
+    columns = np.array([many[f"{part}_{name}"] for name in names for part in ("psf_fwhm", "sky_sigma")])
+    between = np.corrcoef(columns)[np.triu_indices(60, 1)]
+    assert np.abs(between).max() < 0.35  # no two share their numbers
+
+
 def test_seeds_attempts_and_purposes_give_other_lenses(lenses):
     ids = np.arange(20)
     others = (
