@@ -20,7 +20,7 @@ KNOTS, KNOT_SHARE = 3, 0.45
 BULGE_SHARE = 0.3
 ARMS, ARM_KNOTS, RING_KNOTS, TAIL_KNOTS = 4, 9, 24, 8
 #: HII regions on a spiral's arms, and what share of the arms' light in the reddest band they have.
-REGIONS, REGION_SHARE = 10, 0.22
+REGIONS, REGION_SHARE = 16, 0.12
 TRAIL_LENGTH, TRAIL_WIDTH = 60.0, 0.3  # arcsec
 
 #: Columns of `u` that the functions need.
@@ -125,16 +125,16 @@ def spiral(
     share = weight / weight.sum(axis=(1, 2), keepdims=True)
     dx, dy = _on_ellipse(radius, angle, q[:, None, None], phi[:, None, None])
     # HII regions: bluer than the arms, of whose light they are a part
-    young = np.minimum(REGION_SHARE * _tint("starburst", "spiral", bands, z), 0.6)
+    young = np.minimum(REGION_SHARE * _tint("starburst", "spiral", bands, z), 0.35)
     knots = (flux * arms * (1.0 - young))[:, None, None] * share[:, :, :, None]
     which, place, size, light = np.moveaxis(u[:, -4 * REGIONS :].reshape(len(u), 4, REGIONS), 1, 0)
     arm = (which * count[:, None]).astype(int)
     r_region = r_eff[:, None] * 0.45 * np.exp(1.5 * place)
     angle = np.take_along_axis(start, arm, axis=1) + (handed / np.tan(pitch))[:, None] * 1.5 * place
     x_region, y_region = _on_ellipse(r_region, angle, q[:, None], phi[:, None])
-    bright = (0.15 + light**2) * np.exp(-0.8 * r_region / r_eff[:, None]) * r_region
+    bright = (0.2 + light) * np.exp(-0.8 * r_region / r_eff[:, None]) * r_region
     bright = (flux * arms * young)[:, None] * (bright / bright.sum(axis=1, keepdims=True))[:, :, None]
-    width = (r_eff * np.sqrt(q))[:, None] * (0.03 + 0.05 * size)
+    width = (r_eff * np.sqrt(q))[:, None] * (0.03 + 0.06 * size)
     bar_angle = np.degrees(u[:, 5] * 2.0 * np.pi)  # the arms begin at its ends
     bar_phi = phi + np.degrees(np.arctan(q * np.tan(np.radians(bar_angle))))
     return join(
