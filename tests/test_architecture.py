@@ -91,8 +91,6 @@ def test_every_module_has_its_test():
         "training/checkpoint.py": "test_fit",
         "networks/assemble.py": "test_resnet",
         "lensing/coordinates.py": "test_sie",
-        "simulate/packing.py": "test_render",
-        "simulate/strip.py": "test_tiles",
         "io/formats.py": "test_tables",
         "report/views.py": "test_html",
         "report/stamps.py": "test_figures",

@@ -184,6 +184,10 @@ def test_simulate_writes_the_contract_s_set_and_resumes(tmp_path):
     )
     answer = lenspipe(*words)
     assert answer.returncode == 0, answer.stderr
+    counts = json.loads((tmp_path / "run.json").read_text())["stages"][0]["counts"]
+    assert counts["lenses_accepted"] == 5
+    assert 0.02 < counts["acceptance_percent"] < 2.0
+    assert f"acceptance {counts['acceptance_percent']:.3g} %" in answer.stderr
     shards = list_shards(tmp_path)
     images = np.concatenate([read_shard(path).image for path in shards])
     truth = read_table(tmp_path / "truth.parquet")

@@ -46,6 +46,7 @@ class RealismSection(Section):
     cosmic_rays: float = Field(
         0.02, ge=0, le=1, description="share of stamps with cosmic rays left in a band"
     )
+    bleeding: bool = Field(True, description="what saturated pixels cannot hold flows along their columns")
     missing_bands: float = Field(
         0.01, ge=0, le=1, description="share of stamps one of whose bands is all zero"
     )
@@ -54,7 +55,7 @@ class RealismSection(Section):
 #: Nothing but a lens galaxy, a source, PSF and noise.
 PLAIN = RealismSection(
     misaligned=False, clumps=False, satellites=0.0, neighbours=False, correlated_noise=False,
-    astrometry=0.0, masked=0.0, cosmic_rays=0.0, missing_bands=0.0,
+    astrometry=0.0, masked=0.0, cosmic_rays=0.0, bleeding=False, missing_bands=0.0,
 )  # fmt: skip
 
 
@@ -69,9 +70,11 @@ class SimulateSection(Section):
     )
     kind: Literal["lens", "nonlens", "mixed"] = Field("mixed", description="classes; mixed = half lenses")
     scene: Literal["full", "plain"] = Field(
-        "full", description="plain = lens galaxy and one source only; full = all of simulate.realism too"
+        "full",
+        description="plain = lens galaxy and one source only (non-lenses: what makes their kind, e.g. arms); "
+        "full = all of simulate.realism too",
     )
-    noiseless: bool = Field(False, description="leave out sky and Poisson noise, and the detector's faults")
+    noiseless: bool = Field(False, description="leave out sky and Poisson noise, and the realism's faults")
     size: int = Field(0, ge=0, description="side of a stamp [px]; 0 = the survey's stamp_size")
     shard_size: int = Field(512, ge=1, description="stamps per file")
     min_snr: float = Field(20.0, ge=0, description="least signal-to-noise of the lensed source, best band")

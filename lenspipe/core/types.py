@@ -62,7 +62,8 @@ class Stage:
     model bundle of its folds, one truth table of its shards) once all of them are done. `writes` and
     `reads` name datasets; `counts` is the name of the count that says how many objects came out.
     `disposable` outputs are removed before a unit is done again or when it is planned no more; training
-    sets and networks, which cost hours, are overwritten in place instead.
+    sets and networks, which cost hours, are overwritten in place instead. `rates` names quotients of two counts,
+    reported in per cent.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Stage:
     work: Callable[..., Done]
     gather: Callable[..., Done] | None = None
     counts: str = ""
+    rates: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     disposable: bool = True
 
 

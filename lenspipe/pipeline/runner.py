@@ -217,6 +217,11 @@ def _run_stage(
     for result in results:
         for name, number in result.counts.items():
             counts[name] = counts.get(name, 0) + number
+    percent = {
+        name: 100.0 * counts[part] / counts[whole]
+        for name, (part, whole) in stage.rates.items()
+        if counts.get(whole)
+    }
     quarantined = sum(len(result.quarantined) for result in results)
     seconds = round(time.monotonic() - started, 2)
     entry = {
@@ -227,10 +232,11 @@ def _run_stage(
         "failed": len(failures),
         "quarantined": quarantined,
         "seconds": seconds,
-        "counts": counts,
+        "counts": counts | {f"{name}_percent": value for name, value in percent.items()},
     }
     facts = [f"{len(done)}/{len(units)} units" + (f" ({cached} done before)" if cached else "")]
     facts += [f"{number:,} {name.replace('_', ' ')}" for name, number in counts.items()]
+    facts += [f"{name} {value:.3g} %" for name, value in percent.items()]
     facts += [f"{quarantined} quarantined"] if quarantined else []
     facts += [f"{len(failures)} FAILED"] if failures else []
     journal.end_stage(", ".join(facts) + f", {seconds:.1f} s", **entry)

@@ -13,7 +13,8 @@ from lenspipe.imaging.cutout import fill_bad_pixels
 from lenspipe.imaging.noise import correlate_noise
 from lenspipe.imaging.observe import noise_sigma
 
-SATURATION = 1e5  # nJy per pixel: stars of about 16 mag
+#: What a pixel can hold [nJy], for surveys like DES: stars of about 16 mag reach it.
+SATURATION = 1e5
 #: Cosmic rays left in a coadd: how many, length [px], brightness per pixel [sky noise].
 _RAYS, _RAY_LENGTH, _RAY_SIGMA = (1, 3), (2.0, 14.0), (8.0, 60.0)
 _HOLE = (1.0, 4.0)  # radius of a patch of unusable pixels [px]
@@ -53,6 +54,53 @@ def draw_noise(
     return (normal * noise_sigma(image, gain, sky)).astype(np.float32)
 
 
+def saturate(image: np.ndarray, bleeding: bool = True) -> np.ndarray:
+    """Return images (..., y, x, b), nJy per pixel, whose pixels hold no more than `SATURATION`.
+
+    Parameters
+    ----------
+    bleeding : bool
+        Whether the charge beyond flows along the column, half of it either way, and fills the next pixels; what
+        reaches the image's edge is lost. Else it is all lost.
+    """
+    full = np.asarray(SATURATION, image.dtype)
+    out = np.minimum(image, full)
+    if not bleeding:
+        return out
+    over = np.any(image > full, axis=-3)
+    columns = np.moveaxis(out, -3, -1)  # a view
+    held = columns[over].astype(np.float64)  # (m, y)
+    charge = 0.5 * (np.moveaxis(image, -3, -1)[over] - held)
+    for order in (range(held.shape[1]), reversed(range(held.shape[1]))):
+        carried = np.zeros(len(held))
+        for y in order:
+            total = held[:, y] + carried + charge[:, y]
+            held[:, y] = np.minimum(total, SATURATION)
+            carried = total - held[:, y]
+    columns[over] = held
+    return out
+
+
+def strike(
+    image: np.ndarray, sky_sigma: np.ndarray, seed: int, sample_ids: np.ndarray, struck: np.ndarray, central: bool
+) -> np.ndarray:  # fmt: skip
+    """Return images (n, y, x, b) of which those `struck` (n,) have cosmic rays in one band.
+
+    Parameters
+    ----------
+    sky_sigma : ndarray (n, b)
+        Their brightness goes by it.
+    central : bool
+        Whether they hit near the middle.
+    """
+    out = image.copy()
+    band = (uniforms(seed, "faults", sample_ids, 2)[:, 1] * image.shape[-1]).astype(int)
+    for k in np.flatnonzero(struck):
+        rays = _rays(stream(seed, "cosmic rays", int(sample_ids[k])), image.shape[1], central)
+        out[k, :, :, band[k]] += rays * np.float32(sky_sigma[k, band[k]])
+    return out
+
+
 def spoil(
     image: np.ndarray, sky_sigma: np.ndarray, seed: int, sample_ids: np.ndarray, realism: RealismSection,
     struck: np.ndarray,
@@ -64,17 +112,14 @@ def spoil(
     image : ndarray (n, y, x, b), float32
     sky_sigma : ndarray (n, b)
     realism : RealismSection
-        cosmic_rays, masked and missing_bands are used.
+        bleeding, cosmic_rays, masked and missing_bands are used.
     struck : ndarray (n,), bool
-        Those that have cosmic rays in any case, and near the middle.
+        Those that have their cosmic rays already.
     """
-    out = np.minimum(image, np.float32(SATURATION))
     u = uniforms(seed, "faults", sample_ids, 6)
     n_bands = image.shape[-1]
-    for k in np.flatnonzero(struck | (u[:, 0] < realism.cosmic_rays)):
-        band = int(u[k, 1] * n_bands)
-        rng = stream(seed, "cosmic rays", int(sample_ids[k]))
-        out[k, :, :, band] += _rays(rng, image.shape[1], bool(struck[k])) * np.float32(sky_sigma[k, band])
+    out = saturate(image, realism.bleeding)
+    out = strike(out, sky_sigma, seed, sample_ids, ~struck & (u[:, 0] < realism.cosmic_rays), central=False)
     for k in np.flatnonzero(u[:, 2] < realism.masked):
         band = int(u[k, 3] * n_bands)
         bad = _bad_pixels(stream(seed, "bad pixels", int(sample_ids[k])), image.shape[1])

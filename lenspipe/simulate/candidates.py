@@ -62,8 +62,8 @@ _INTERNAL = ("owner", "key", "place", "ratio", "mag_i", "radius", "most_mu", "sn
 
 def first_detectable(
     survey: Survey, bands: Sequence[str], keys: np.ndarray, conditions: dict[str, np.ndarray], min_snr: float
-) -> tuple[dict[str, np.ndarray], int, int]:
-    """Return each sample's first detectable candidate, how many were detectable and how many were tried.
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Return each sample's first detectable candidate, and how many it tried, that one included.
 
     Parameters
     ----------
@@ -79,7 +79,8 @@ def first_detectable(
     -------
     columns : dict of ndarray (n,)
         Of the truth, positions relative to the lens.
-    detectable, tried : int
+    tried : ndarray (n,), int64
+        As many in any batch.
 
     Raises
     ------
@@ -88,6 +89,7 @@ def first_detectable(
     """
     found: dict[str, np.ndarray] = {}
     pending, tried = np.arange(len(keys)), np.zeros(len(keys), dtype=np.int64)
+    needed = np.zeros_like(tried)
     lost, hits, count = dict.fromkeys(_CUTS, 0), 0, 8
     trials = 0
     while len(pending):
@@ -102,13 +104,14 @@ def first_detectable(
         rows, first = np.unique(candidates["owner"], return_index=True)
         for name, values in candidates.columns.items():
             found.setdefault(name, np.full(len(keys), np.nan))[rows] = values[first]
+        needed[rows] = candidates["place"][first] // _PLACES + 1
         tried[pending] += count
         lost = {cut: lost[cut] + candidates.lost[cut] for cut in lost}
         pending = np.setdiff1d(pending, rows)
         trials, hits = int(tried.sum()), hits + len(candidates["owner"])
         if trials > _HOPELESS and hits < _LEAST_ACCEPTANCE * trials:
             raise ConfigError(_hopeless(survey, min_snr, trials, hits, lost))
-    return {name: found[name] for name in found if name not in _INTERNAL}, hits, trials
+    return {name: found[name] for name in found if name not in _INTERNAL}, needed
 
 
 def early_type(

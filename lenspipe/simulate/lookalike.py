@@ -36,29 +36,29 @@ TAIL_SHARE = 0.35  # of a merging galaxy's light
 _TRAIL_SIGMA = (1.0, 8.0)  # brightness of a satellite's trail [sky noise per pixel]
 
 
-def surround(seed: int, truth: Table, bands: Sequence[str], pixel_scale: float, detailed: bool) -> Light:
+def surround(seed: int, truth: Table, bands: Sequence[str], pixel_scale: float, clumpy: bool) -> Light:
     """Return the light beside and around the hosts of non-lenses, from the source's columns.
 
     Parameters
     ----------
     pixel_scale : float
         [arcsec]
-    detailed : bool
-        Whether with knots, arms, tails, spikes and trails, or as one Sersic component each.
+    clumpy : bool
+        Whether discs and companions have star-forming knots and bulges. What makes a kind what it is (arms,
+        rings, tails, spikes, trails) is there in any case.
     """
     kinds = np.asarray(truth["kind"], str)
     flux = stack_columns(truth, "mag_src", bands, flux_njy)
     # where there is nothing any number will do that is none of the forbidden ones
     get = {name: np.nan_to_num(np.asarray(truth[name], float), nan=1.0) for name in _READ}
     get["z_src"] = np.where(np.isfinite(truth["z_src"]), get["z_src"], get["z_lens"])
-    if not detailed:
-        return sersic(*(get[name] for name in ("x_src", "y_src", "r_src", "n_src", "q_src", "phi_src")), flux)
     here = get | {
         "star": stack_columns(truth, "mag_lens", bands, flux_njy),
         "sky": stack_columns(truth, "sky_sigma", bands) / pixel_scale**2,
         "psf_fwhm": stack_columns(truth, "psf_fwhm", bands),
     }
     here["struck"] = are_struck(seed, truth)
+    here["clumpy"] = np.full(len(truth), clumpy)
     here["u"] = uniforms(seed, "shape", np.asarray(truth["sample_id"]), _UNIFORMS)
     parts = []
     for names, shape in _SHAPES:
@@ -77,7 +77,19 @@ def are_struck(seed: int, truth: Table) -> np.ndarray:
 def _shape_disc(
     here: Mapping[str, np.ndarray], flux: np.ndarray, bands: Sequence[str], u: np.ndarray
 ) -> Light:
-    return clumpy_disc(*(here[name] for name in _DISC), flux, bands, u[:, :CLUMP_UNIFORMS], _SETTLED)
+    return _disc(here, flux, bands, u[:, :CLUMP_UNIFORMS], _SETTLED)
+
+
+def _disc(
+    here: Mapping[str, np.ndarray],
+    flux: np.ndarray,
+    bands: Sequence[str],
+    u: np.ndarray,
+    lumpiness: float = 1.0,
+) -> Light:
+    # small numbers are those of a smooth disc without a bulge
+    u = np.where(here["clumpy"][:, None], u, 0.0)
+    return clumpy_disc(*(here[name] for name in _DISC), flux, bands, u, lumpiness)
 
 
 def _shape_companions(
@@ -99,14 +111,7 @@ def _shape_companions(
         one["r_src"] = np.maximum(here["r_src"] * np.sqrt(shares[:, k]), 0.05)
         one["phi_src"] = here["phi_src"] + 137.0 * k
         start = 10 + k * CLUMP_UNIFORMS
-        parts.append(
-            clumpy_disc(
-                *(one[name] for name in _DISC),
-                flux * shares[:, k : k + 1],
-                bands,
-                u[:, start : start + CLUMP_UNIFORMS],
-            )
-        )
+        parts.append(_disc(one, flux * shares[:, k : k + 1], bands, u[:, start : start + CLUMP_UNIFORMS]))
     return join(parts)
 
 
@@ -156,7 +161,7 @@ def _shape_trail(
 _ELLIPSE = ("x_src", "y_src", "r_src", "q_src", "phi_src")
 _DISC = (*_ELLIPSE, "z_lens")
 _READ = (*_DISC, "n_src", "z_src", "x_lens", "y_lens")
-_UNIFORMS = 10 + 3 * CLUMP_UNIFORMS  # what the neediest of them takes
+_UNIFORMS = max(10 + 3 * CLUMP_UNIFORMS, SPIRAL_UNIFORMS)  # what the neediest of them takes
 _SHAPES: tuple[tuple[tuple[str, ...], Callable[..., Light]], ...] = (
     (("disc", "edge_on"), _shape_disc), (("companion", "group"), _shape_companions), (("spiral",), _shape_spiral),
     (("ring",), _shape_ring), (("merger",), _shape_merger), (("double",), _shape_star),

@@ -19,10 +19,13 @@ KNOTS, KNOT_SHARE = 3, 0.45
 #: Most that a source's bulge has of that light.
 BULGE_SHARE = 0.3
 ARMS, ARM_KNOTS, RING_KNOTS, TAIL_KNOTS = 4, 9, 24, 8
+#: HII regions on a spiral's arms, and what share of the arms' light in the reddest band they have.
+REGIONS, REGION_SHARE = 16, 0.12
 TRAIL_LENGTH, TRAIL_WIDTH = 60.0, 0.3  # arcsec
 
 #: Columns of `u` that the functions need.
-CLUMP_UNIFORMS, SPIRAL_UNIFORMS, RING_UNIFORMS, TAIL_UNIFORMS = 2 + 4 * KNOTS, 6 + ARMS * ARM_KNOTS, 28, 8
+CLUMP_UNIFORMS, RING_UNIFORMS, TAIL_UNIFORMS = 2 + 4 * KNOTS, 28, 8
+SPIRAL_UNIFORMS = 6 + ARMS * ARM_KNOTS + 4 * REGIONS
 
 
 def join(lights: Sequence[Light]) -> Light:
@@ -97,13 +100,13 @@ def spiral(
     x: np.ndarray, y: np.ndarray, r_eff: np.ndarray, q: np.ndarray, phi: np.ndarray, z: np.ndarray,
     flux: np.ndarray, bands: Sequence[str], u: np.ndarray,
 ) -> Light:  # fmt: skip
-    """Return a disc with logarithmic arms of knots, two or four of them, half the time with a bar.
+    """Return a disc with logarithmic arms, two or four of them, HII regions on these, and half the time a bar.
 
     Parameters
     ----------
     u : ndarray (m, SPIRAL_UNIFORMS)
     """
-    spare = u[:, 6:].reshape(len(u), ARMS, ARM_KNOTS)
+    spare = u[:, 6 : 6 + ARMS * ARM_KNOTS].reshape(len(u), ARMS, ARM_KNOTS)
     count = np.where(u[:, 0] < 0.65, 2, ARMS)
     barred = u[:, 1] < 0.5
     pitch = np.radians(13.0 + 20.0 * u[:, 2])
@@ -121,13 +124,24 @@ def spiral(
     weight = np.where((np.arange(ARMS) < count[:, None])[:, :, None], weight, 0.0)
     share = weight / weight.sum(axis=(1, 2), keepdims=True)
     dx, dy = _on_ellipse(radius, angle, q[:, None, None], phi[:, None, None])
-    knots = (flux * arms)[:, None, None] * share[:, :, :, None]
+    # HII regions: bluer than the arms, of whose light they are a part
+    young = np.minimum(REGION_SHARE * _tint("starburst", "spiral", bands, z), 0.35)
+    knots = (flux * arms * (1.0 - young))[:, None, None] * share[:, :, :, None]
+    which, place, size, light = np.moveaxis(u[:, -4 * REGIONS :].reshape(len(u), 4, REGIONS), 1, 0)
+    arm = (which * count[:, None]).astype(int)
+    r_region = r_eff[:, None] * 0.45 * np.exp(1.5 * place)
+    angle = np.take_along_axis(start, arm, axis=1) + (handed / np.tan(pitch))[:, None] * 1.5 * place
+    x_region, y_region = _on_ellipse(r_region, angle, q[:, None], phi[:, None])
+    bright = (0.2 + light) * np.exp(-0.8 * r_region / r_eff[:, None]) * r_region
+    bright = (flux * arms * young)[:, None] * (bright / bright.sum(axis=1, keepdims=True))[:, :, None]
+    width = (r_eff * np.sqrt(q))[:, None] * (0.03 + 0.06 * size)
     bar_angle = np.degrees(u[:, 5] * 2.0 * np.pi)  # the arms begin at its ends
     bar_phi = phi + np.degrees(np.arctan(q * np.tan(np.radians(bar_angle))))
     return join(
         [
             sersic(x, y, r_eff, 1.0, q, phi, flux * (1.0 - arms - bar)),
             *(_chain(x, y, dx[:, k], dy[:, k], 0.15 * radius[:, k], knots[:, k]) for k in range(ARMS)),
+            gaussians(x[:, None] + x_region, y[:, None] + y_region, width, 0.9, 0.0, bright),
             sersic(x, y, 0.22 * r_eff, 0.5, 0.3, bar_phi, flux * bar),
         ]
     )

@@ -20,7 +20,7 @@ from lenspipe.core.rng import uniforms
 from lenspipe.core.survey import NJY_ZERO_POINT, Survey
 from lenspipe.simulate.colours import flux_njy, k_correction
 from lenspipe.simulate.galaxies import star_colour
-from lenspipe.simulate.measure import expect_arcs
+from lenspipe.simulate.measure import magnify
 from lenspipe.simulate.population import draw_lenses
 
 #: Columns of what only a lens has, and of the source.
@@ -65,8 +65,7 @@ def draw_nonlenses(
     names, shares = list(mixture), np.cumsum(list(mixture.values()))
     kinds = np.array(names, dtype="U12")[np.searchsorted(shares, u[:, 0] * shares[-1], side="right")]
     table["kind"] = kinds
-    for name, values in expect_arcs(survey, table, bands).items():
-        table[name] = values
+    table["mu"] = magnify(table)
     _unlens(table, bands, u)
     reference = _reference(survey, bands)
     for kind, make in _MAKERS.items():

@@ -48,7 +48,7 @@ def draw_lenses(
         Bands of the magnitudes.
     min_snr : float
         Least signal-to-noise of the lensed source in the best band of Collett's optimal coadd, by
-        `polar.signal_to_noise`; in the whole coadd, rendered, nearly all have more.
+        `polar.signal_to_noise`, good to 7 %; in the whole coadd nearly all have more.
     attempt : int
         Another number gives the same sample another lens.
     purpose : str
@@ -60,7 +60,7 @@ def draw_lenses(
     -------
     Table
         Truth columns of contract.md, without those known after rendering (shard, row, mu, snr).
-        ``meta["acceptance"][purpose]`` is the share of candidates that were detectable.
+        ``meta["candidates"][purpose]``: how many were tried, the accepted ones included.
 
     Raises
     ------
@@ -72,17 +72,15 @@ def draw_lenses(
         return draw_lenses(survey, seed, [0], bands, min_snr, attempt, purpose, full)[:0]
     conditions = draw_conditions(survey, seed, ids, bands)
     streams = f"{purpose}/{attempt}"
-    drawn, hits, trials = [], 0, 0
+    drawn, trials = [], 0
     for start in range(0, len(ids), _GROUP):
         rows = slice(start, start + _GROUP)
         here = {name: values[rows] for name, values in conditions.items()}
-        found, good, tried = first_detectable(
-            survey, bands, stream_keys(seed, streams, ids[rows]), here, min_snr
-        )
+        found, tried = first_detectable(survey, bands, stream_keys(seed, streams, ids[rows]), here, min_snr)
         drawn.append(found)
-        hits, trials = hits + good, trials + tried
+        trials += int(tried.sum())
     table = Table({"sample_id": ids, "kind": np.full(len(ids), "lens", dtype="U12"), "group": ids})
-    table.meta["acceptance"] = {purpose: hits / trials}  # a dictionary, so that tables can be stacked
+    table.meta["candidates"] = {purpose: trials}  # a dictionary, so that tables can be stacked
     for name in drawn[0]:
         table[name] = np.concatenate([found[name] for found in drawn])
     table["x_lens"], table["y_lens"] = _placements(survey, uniforms(seed, f"{streams}/place", ids, 3))
@@ -104,13 +102,14 @@ def draw_conditions(
 
     Both scatter log-normally about the survey's, by a single exposure's scatter over the root of their number.
     """
-    normal = ndtri(uniforms(seed, "conditions", sample_ids, 24))
+    normal = ndtri(uniforms(seed, "conditions", sample_ids, 24 * -(-len(bands) // 12)))
     out: dict[str, np.ndarray] = {}
     for b, name in enumerate(bands):
         band = survey.bands[name]
         psf, sky = band.coadd_scatter(band.psf_scatter), band.coadd_scatter(band.sky_scatter)
-        out[f"psf_fwhm_{name}"] = band.psf_fwhm * np.exp(psf * normal[:, b])
-        out[f"sky_sigma_{name}"] = band.sky_sigma(survey.pixel_scale) * np.exp(sky * normal[:, 12 + b])
+        place = b % 12 + 24 * (b // 12)  # twelve numbers for the PSFs, twelve for the skies, and so on
+        out[f"psf_fwhm_{name}"] = band.psf_fwhm * np.exp(psf * normal[:, place])
+        out[f"sky_sigma_{name}"] = band.sky_sigma(survey.pixel_scale) * np.exp(sky * normal[:, place + 12])
     out["psf_beta"] = np.full(len(normal), survey.bands[bands[0]].psf_beta)
     return out
 

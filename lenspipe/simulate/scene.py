@@ -12,7 +12,7 @@ from lenspipe.config import PLAIN, RealismSection, SimulateSection
 from lenspipe.core.errors import ConfigError
 from lenspipe.core.rng import uniforms
 from lenspipe.core.survey import Survey
-from lenspipe.simulate.artifacts import draw_noise, spoil
+from lenspipe.simulate.artifacts import draw_noise, spoil, strike
 from lenspipe.simulate.colours import flux_njy
 from lenspipe.simulate.field import draw_neighbours, draw_satellites
 from lenspipe.simulate.lookalike import are_struck, surround
@@ -21,7 +21,7 @@ from lenspipe.simulate.morphology import CLUMP_UNIFORMS, clumpy_disc, join, sers
 from lenspipe.simulate.nonlens import draw_nonlenses
 from lenspipe.simulate.parts import no_light, stack_columns
 from lenspipe.simulate.population import draw_lenses
-from lenspipe.simulate.render import Scene, render
+from lenspipe.simulate.render import Light, Scene, render
 
 _BATCH = 128  # scenes in memory at once
 _MAX_ATTEMPTS = 50
@@ -58,9 +58,8 @@ def simulate_stamps(
     noise_sigma : ndarray (n, b), float32
         Noise of an empty pixel [nJy], also of noiseless sets.
     truth : Table
-        Columns of contract.md but shard and row. mu and the signal-to-noise are those of a smooth disc in
-        the whole coadd, computed on the host so that they are the same everywhere (`measure.expect_arcs`):
-        against the images mu is good to 1 %, the signal-to-noise to 8 % (one sigma).
+        Columns of contract.md but shard and row. mu and the signal-to-noise are computed on the host so that
+        they are the same everywhere (`measure.expect_arcs`): as the images have them to 1 % (one sigma).
     """
     truth = draw_truth(survey, seed, sample_ids, section, bands)
     image = redraw(survey, seed, truth, section, bands, size)
@@ -83,16 +82,18 @@ def redraw(
             part = truth[rows]
             scene = build_scene(survey, seed, part, bands, size, effects)
             light, arcs = render(scene, size, survey.pixel_scale)
-            clean, ids, sky = (
+            seen, ids, sky = (
                 light + arcs,
                 np.asarray(part["sample_id"]),
                 stack_columns(part, "sky_sigma", bands),
             )
             if not section.noiseless:
-                clean += draw_noise(survey, seed, ids, clean, sky, bands, effects.correlated_noise)
-                if section.scene == "full":
-                    clean = spoil(clean, sky, seed, ids, effects, are_struck(seed, part))
-            image[rows] = clean
+                seen += draw_noise(survey, seed, ids, seen, sky, bands, effects.correlated_noise)
+            struck = are_struck(seed, part)  # what makes an artifact one is no noise
+            seen = strike(seen, sky, seed, ids, struck, central=True)
+            if not section.noiseless and section.scene == "full":
+                seen = spoil(seen, sky, seed, ids, effects, struck)
+            image[rows] = seen
     return image
 
 
@@ -109,7 +110,7 @@ def draw_truth(
     is_lens = ids % 2 == 0 if section.kind == "mixed" else np.full(len(ids), section.kind == "lens")
     parts = []
     if is_lens.any() or not len(ids):
-        parts.append(_draw_bright_lenses(survey, seed, ids[is_lens], bands, section.min_snr, full))
+        parts.append(_draw_bright_lenses(survey, seed, ids[is_lens], bands, section))
     if (~is_lens).any():
         parts.append(
             draw_nonlenses(survey, seed, ids[~is_lens], bands, section.mixture, section.min_snr, full)
@@ -120,20 +121,27 @@ def draw_truth(
 
 
 def _draw_bright_lenses(
-    survey: Survey, seed: int, ids: np.ndarray, bands: Sequence[str], min_snr: float, full: bool
+    survey: Survey, seed: int, ids: np.ndarray, bands: Sequence[str], section: SimulateSection
 ) -> Table:
-    """Return lenses that are as bright in the whole coadd as in Collett's best stack of exposures."""
-    truth, pending = None, np.arange(len(ids))
+    """Return lenses that are as bright in the whole coadd as in Collett's best stack of exposures.
+
+    ``meta["candidates"]["lens"]`` counts those tried in all attempts.
+    """
+    truth, pending, min_snr, tried = None, np.arange(len(ids)), section.min_snr, 0
+    effects = section.effects()
     for attempt in range(_MAX_ATTEMPTS):
-        drawn = draw_lenses(survey, seed, ids[pending], bands, min_snr, attempt, full=full)
-        for name, values in expect_arcs(survey, drawn, bands).items():
+        drawn = draw_lenses(survey, seed, ids[pending], bands, min_snr, attempt, full=effects.misaligned)
+        source = source_light(seed, drawn, bands, effects.clumps)
+        for name, values in expect_arcs(survey, drawn, bands, source).items():
             drawn[name] = values
+        tried += drawn.meta["candidates"]["lens"]
         if truth is None:
             truth = drawn
         else:
             truth[pending] = drawn
         pending = pending[np.asarray(drawn["snr"]) < min_snr]
         if not len(pending):
+            truth.meta["candidates"] = {"lens": tried}
             return truth
     raise ConfigError(
         f"{len(pending)} of {len(ids)} lenses never reached S/N {min_snr:g} in the coadd in {_MAX_ATTEMPTS} "
@@ -151,9 +159,9 @@ def build_scene(
 ) -> Scene:
     """Return the scenes of truth rows, either all lenses or none.
 
-    A plain one is the host's Sersic light and the source, lensed behind a lens and as it is beside another
-    host. Satellites and neighbours neither deflect nor are lensed. What the truth does not say comes from
-    streams keyed by sample id.
+    A plain lens is the host's Sersic light and a lensed Sersic source; a plain non-lens has what makes its kind
+    what it is, and no more. Satellites and neighbours neither deflect nor are lensed. What the truth does
+    not say comes from streams keyed by sample id.
     """
     ids = np.asarray(truth["sample_id"])
     get = {name: np.nan_to_num(np.asarray(truth[name], float)) for name in _COLUMNS}
@@ -167,17 +175,11 @@ def build_scene(
     ]
     source = no_light(len(truth), len(bands))
     if np.all(np.asarray(truth["kind"], str) == "lens"):
-        flux = stack_columns(truth, "mag_src", bands, flux_njy)
-        disc = {name: get[column] for name, column in _SOURCE.items()}
-        if effects.clumps:
-            u = uniforms(seed, "clumps", ids, CLUMP_UNIFORMS)
-            source = clumpy_disc(**disc, z=get["z_src"], flux=flux, bands=bands, u=u)
-        else:
-            source = sersic(**disc, n=get["n_src"], flux=flux)
+        source = source_light(seed, truth, bands, effects.clumps)
     else:
-        # the shapes that make a kind what it is are no matter of taste
-        parts.append(surround(seed, truth, bands, survey.pixel_scale, effects != PLAIN))
-    if effects.satellites or effects.neighbours:
+        # the shapes that make a kind what it is are no matter of taste, nor are the members of a group
+        parts.append(surround(seed, truth, bands, survey.pixel_scale, effects.clumps))
+    if effects.satellites or np.any(np.asarray(truth["kind"], str) == "group"):
         parts.append(draw_satellites(seed, truth, bands, effects.satellites))
     if effects.neighbours:
         parts.append(draw_neighbours(survey, seed, ids, bands, size))
@@ -195,7 +197,17 @@ def build_scene(
     )  # fmt: skip
 
 
+def source_light(seed: int, truth: Table, bands: Sequence[str], clumpy: bool) -> Light:
+    """Return the unlensed sources of lenses: smooth ones, or with the knots and bulge of their sample id."""
+    disc = {name: np.asarray(truth[column], float) for name, column in _SOURCE.items()}
+    flux = stack_columns(truth, "mag_src", bands, flux_njy)
+    if not clumpy:
+        return sersic(**disc, n=truth["n_src"], flux=flux)
+    u = uniforms(seed, "clumps", np.asarray(truth["sample_id"]), CLUMP_UNIFORMS)
+    return clumpy_disc(**disc, z=np.asarray(truth["z_src"], float), flux=flux, bands=bands, u=u)
+
+
 _DEFLECTOR = ("theta_e", "q", "phi", "x_lens", "y_lens", "gamma_ext", "phi_ext")
 _HOST = {"x": "x_lens", "y": "y_lens", "r_eff": "r_lens", "n": "n_lens", "q": "q_light", "phi": "phi_light"}
 _SOURCE = {"x": "x_src", "y": "y_src", "r_eff": "r_src", "q": "q_src", "phi": "phi_src"}
-_COLUMNS = (*_DEFLECTOR, *_HOST.values(), *_SOURCE.values(), "n_src", "z_src")
+_COLUMNS = (*_DEFLECTOR, *_HOST.values())

@@ -24,6 +24,7 @@ from lenspipe.imaging.noise import correlate_noise
 from lenspipe.imaging.observe import noise_sigma
 from lenspipe.io.files import replacing
 from lenspipe.lensing.light import sersic_constants
+from lenspipe.simulate.artifacts import SATURATION, saturate
 from lenspipe.simulate.colours import flux_njy
 from lenspipe.simulate.parts import galaxy_scene, source_scene
 from lenspipe.simulate.render import render
@@ -32,7 +33,6 @@ from lenspipe.simulate.strip import draw_sky, mock_spectroscopy, noise_at, seein
 __all__ = ["draw_sky", "mock_spectroscopy", "render_tile", "tile_name", "tile_wcs", "write_tile"]
 
 BAD, SATURATED = 1, 2  # mask bits
-SATURATION = 1e5  # nJy per pixel: stars of about 16 mag
 BAD_FRACTION = 1e-4
 _BATCH = 256  # objects in memory at once
 _PSF_SIDE = 49  # of the PSF's image [px]
@@ -78,8 +78,8 @@ def render_tile(
     rng = stream(seed, "tile/noise", index)
     noise = correlate_noise(rng.standard_normal(flux.shape), survey.noise_correlation)
     flux += noise * noise_sigma(flux, gain, sky_sigma)
+    flux = saturate(flux)
     mask = np.where(flux >= SATURATION, SATURATED, 0).astype(np.int16)
-    flux = np.minimum(flux, SATURATION)
     bad = rng.random((tiles.size, tiles.size)) < BAD_FRACTION
     bad[:, rng.integers(tiles.size)] = True  # one dead column
     mask[bad] |= BAD

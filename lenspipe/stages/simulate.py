@@ -82,15 +82,19 @@ def _write_set(shard: Shard, truth: Table, number: int, store: Store) -> Done:
     from lenspipe.io.tables import write_table
 
     truth["shard"], truth["row"] = number, range(len(truth))
-    lenses = int(np.sum(np.asarray(truth["kind"], str) == "lens"))
-    drawn = {"lens": lenses, "nonlens": len(truth) - lenses}
-    shares = truth.meta.pop("acceptance", {})
-    tried = sum(round(drawn[name] / share) for name, share in shares.items() if name in drawn)
+    counts = {"stamps": len(truth)} | _count_draws(truth)
     pixels = store.path("simulate", shard_name(number))
     table = store.path("simulate", f"truth/truth-{number:05d}.parquet")
     write_shard(pixels, shard)
     write_table(truth, table)
-    return Done((pixels, table), {"stamps": len(truth)} | ({"candidates_tried": tried} if tried else {}))
+    return Done((pixels, table), counts)
+
+
+def _count_draws(truth: Table) -> dict[str, int]:
+    """Return how many lenses were drawn, and of how many candidates; nothing if none were."""
+    tried = truth.meta.pop("candidates", {}).get("lens", 0)
+    lenses = int(np.sum(np.asarray(truth["kind"], str) == "lens"))
+    return {"lenses_accepted": lenses, "candidates_tried": tried} if lenses and tried else {}
 
 
 def _work_tile(unit: Unit, config: Config, store: Store) -> Done:
@@ -103,11 +107,12 @@ def _work_tile(unit: Unit, config: Config, store: Store) -> Done:
     sky = draw_sky(survey, config.run.seed, tiles, bands, config.simulate.min_snr)
     tile = render_tile(survey, config.run.seed, number, sky, tiles, bands)
     paths = write_tile(store.folder("tiles"), survey, tile)
+    draws = _count_draws(sky)
     if number == 0:  # the sky's truth is one table for all tiles
         truth = store.path("tiles", "truth.parquet")
         write_table(sky, truth)
         paths = [*paths, truth]
-    return Done(tuple(paths), {"tiles": 1})
+    return Done(tuple(paths), {"tiles": 1} | (draws if number == 0 else {}))
 
 
 def gather(config: Config, store: Store) -> Done:
@@ -150,5 +155,6 @@ STAGE = Stage(
     work=work,
     gather=gather,
     counts="stamps",
+    rates={"acceptance": ("lenses_accepted", "candidates_tried")},
     disposable=False,
 )

@@ -43,6 +43,12 @@ def test_deflection_and_convergence_agree_with_lenstronomy(q, phi):
     )
 
 
+def test_the_sphere_agrees_with_lenstronomy():
+    theirs = LensModel(["SIS"]).alpha(X, Y, [{"theta_E": 1.3, "center_x": 0.11, "center_y": -0.07}])
+    mine = numpy_of(sie.deflect_sis(X, Y, 1.3, 0.11, -0.07))
+    np.testing.assert_allclose(mine, theirs, atol=1e-6 if ON_JAX else 1e-12)
+
+
 @pytest.mark.parametrize("phi", [-40.0, 0.0, 45.0, 80.0])
 def test_shear_agrees_with_lenstronomy(phi):
     t = direction(phi)

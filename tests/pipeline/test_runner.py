@@ -62,11 +62,19 @@ def calls(monkeypatch):
         log.append("find/find")
         path = store.path("find", "out.txt")
         write_text(path, store.path("ingest", "all.txt").read_text() + f" {config.find.mc_samples}")
-        return Done((path,), {"scored": 2})
+        return Done((path,), {"scored": 800, "found": 1})
 
     stages = [
         Stage("ingest", (), ("ingest",), plan_ingest, work_ingest, gather_ingest, counts="objects"),
-        Stage("find", ("ingest",), ("find",), plan_find, work_find, counts="scored"),
+        Stage(
+            "find",
+            ("ingest",),
+            ("find",),
+            plan_find,
+            work_find,
+            counts="scored",
+            rates={"yield": ("found", "scored")},
+        ),
     ]
     monkeypatch.setattr(runner, "STAGES", {stage.name: stage for stage in stages})
     return log
@@ -98,6 +106,8 @@ def test_the_second_run_does_nothing_and_says_so(tmp_path, calls):
         ("find", 1, 1),
     ]
     assert found["stages"][0]["counts"] == {"objects": 6}
+    assert found["stages"][1]["counts"]["yield_percent"] == 0.125
+    assert "800 scored, 1 found, yield 0.125 %" in (tmp_path / "screen.txt").read_text()
     assert (tmp_path / "config.toml").exists()
     assert "(3 done before)" in (tmp_path / "screen.txt").read_text()
     events = [json.loads(line)["event"] for line in (tmp_path / "log.jsonl").read_text().splitlines()]
@@ -177,7 +187,7 @@ def test_a_unit_done_again_leaves_nothing_of_before(tmp_path, calls):
 def test_objects_in_and_out_are_counted(tmp_path, calls):
     go(tmp_path)
     counts = [(stage["objects_in"], stage["objects_out"]) for stage in record(tmp_path)["stages"]]
-    assert counts == [(None, 6), (6, 2)]
+    assert counts == [(None, 6), (6, 800)]
 
 
 def test_quarantined_inputs_are_in_the_table_and_do_not_fail_the_run(tmp_path, calls):

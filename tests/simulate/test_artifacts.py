@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from lenspipe.config import PLAIN
 from lenspipe.core.survey import load_survey
-from lenspipe.simulate.artifacts import SATURATION, draw_noise, spoil
+from lenspipe.simulate.artifacts import SATURATION, draw_noise, saturate, spoil, strike
 
 DES = load_survey("des")
 BANDS = ("g", "r", "i")
@@ -19,8 +21,8 @@ def noise(correlated=False):
     return draw_noise(DES, 1, IDS, np.zeros((40, 32, 32, 3), np.float32), SKY, BANDS, correlated)
 
 
-def faulty(image, struck=False, **faults):
-    return spoil(image, SKY, 1, IDS, PLAIN.model_copy(update=faults), np.full(40, struck))
+def faulty(image, **faults):
+    return spoil(image, SKY, 1, IDS, PLAIN.model_copy(update=faults), np.zeros(40, bool))
 
 
 def test_noise_has_the_skys_sigma_and_is_the_samples_own():
@@ -37,6 +39,38 @@ def test_nothing_asked_for_changes_nothing_but_saturation():
     assert np.array_equal(faulty(image), image)
     image[0, 5, 5] = 1e7
     assert faulty(image)[0, 5, 5].tolist() == [SATURATION] * 3
+
+
+def test_what_a_pixel_cannot_hold_flows_along_its_column_and_is_conserved():
+    image = np.random.default_rng(1).normal(0.0, 50.0, (2, 61, 9, 2))
+    image[0, 30, 4, 1] += 6.3 * SATURATION
+    image[0, 31, 4, 1] += 1.2 * SATURATION
+    out = saturate(image.astype(np.float32))
+    assert out.dtype == np.float32
+    assert out.max() == SATURATION
+    assert out[0, :, 4, 1].sum() == pytest.approx(image[0, :, 4, 1].sum(), rel=1e-6)
+    full = np.flatnonzero(out[0, :, 4, 1] == SATURATION)
+    assert np.array_equal(full, np.arange(full[0], full[-1] + 1))
+    assert full.tolist() == [28, 29, 30, 31, 32, 33]  # 5.5 too many: two pixels and three quarters either way
+    elsewhere = np.ones(image.shape, bool)
+    elsewhere[0, :, 4, 1] = False
+    assert np.array_equal(out[elsewhere], image.astype(np.float32)[elsewhere])
+    cut = saturate(image.astype(np.float32), bleeding=False)
+    assert np.array_equal(cut, np.minimum(image.astype(np.float32), SATURATION))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**31), st.integers(0, 40), st.floats(0.0, 60.0))
+def test_bleeding_never_makes_charge_and_loses_it_at_the_edges_only(seed, row, excess):
+    image = np.random.default_rng(seed).uniform(0.0, 0.9 * SATURATION, (41, 3, 1))
+    image[row, 1] += excess * SATURATION
+    out = saturate(image)
+    assert out.max() <= SATURATION
+    assert np.all(out >= np.minimum(image, SATURATION))
+    column, before = out[:, 1, 0], image[:, 1, 0].sum()
+    assert column.sum() <= before * (1 + 1e-12)
+    if column[0] < SATURATION and column[-1] < SATURATION:
+        assert column.sum() == pytest.approx(before, rel=1e-12)
 
 
 def test_a_band_is_missing_in_its_share_of_stamps():
@@ -59,7 +93,7 @@ def test_cosmic_rays_are_sharp_bright_and_in_one_band():
 
 def test_artifacts_have_cosmic_rays_near_the_middle():
     image = noise()
-    changed = np.any(faulty(image, struck=True) != image, axis=-1)
+    changed = np.any(strike(image, SKY, 1, IDS, np.ones(40, bool), central=True) != image, axis=-1)
     assert np.all(changed.any(axis=(1, 2)))
     rows, columns = np.nonzero(changed)[1:]
     assert np.hypot(rows - 15.5, columns - 15.5).max() < 6 + 14

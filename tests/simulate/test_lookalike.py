@@ -27,13 +27,27 @@ def table():
 def test_detail_keeps_the_flux_of_the_table(table):
     kinds = np.asarray(table["kind"], str)
     rows = table[np.isin(kinds, ("companion", "disc", "edge_on", "spiral", "ring", "merger", "double"))]
-    light = surround(1, rows, BANDS, DES.pixel_scale, detailed=True)
+    light = surround(1, rows, BANDS, DES.pixel_scale, clumpy=True)
     expected = np.stack([flux_njy(rows[f"mag_src_{band}"]) for band in BANDS], axis=-1)
     assert light.flux.sum(axis=1) == pytest.approx(expected, rel=1e-9)
     assert np.all(light.flux >= 0)
-    plain = surround(1, rows, BANDS, DES.pixel_scale, detailed=False)
-    assert plain.flux[:, 0] == pytest.approx(expected, rel=1e-9)
+    smooth = surround(1, rows, BANDS, DES.pixel_scale, clumpy=False)
+    assert smooth.flux.sum(axis=1) == pytest.approx(expected, rel=1e-9)
     assert np.all(np.isfinite(light.x) & np.isfinite(light.r_eff) & (light.q > 0))
+
+
+def shapes(table, kind, clumpy):
+    rows = table[np.asarray(table["kind"], str) == kind][:8]
+    light = surround(1, rows, BANDS, DES.pixel_scale, clumpy=clumpy)
+    return np.sum(np.any(light.flux != 0, axis=2), axis=1)
+
+
+def test_plain_non_lenses_keep_the_shapes_of_their_kind(table):
+    for kind, least in (("spiral", 20), ("ring", 20), ("merger", 10), ("spike", 6)):
+        assert np.all(shapes(table, kind, False) >= least), kind
+    assert np.all(shapes(table, "disc", False) == 1)  # no knots, no bulge
+    assert shapes(table, "disc", True).max() > 1
+    assert set(shapes(table, "companion", False)) <= {1, 2, 3}
 
 
 def test_every_kind_can_be_drawn(table):
@@ -49,7 +63,7 @@ def test_every_kind_can_be_drawn(table):
 def test_artifacts_have_either_a_trail_or_cosmic_rays(table):
     rows = table[np.asarray(table["kind"], str) == "artifact"]
     struck = are_struck(1, rows)
-    trail = np.any(surround(1, rows, BANDS, DES.pixel_scale, detailed=True).flux > 0, axis=(1, 2))
+    trail = np.any(surround(1, rows, BANDS, DES.pixel_scale, clumpy=True).flux > 0, axis=(1, 2))
     assert np.array_equal(trail, ~struck)
     assert 0.2 < struck.mean() < 0.8
     assert not np.any(are_struck(1, table[np.asarray(table["kind"], str) == "ring"]))
@@ -61,7 +75,7 @@ def test_a_trail_is_seen_whatever_the_pixels(name, bands):
     size = round(16.0 / survey.pixel_scale)  # wide enough for every trail to cross
     rows = draw_nonlenses(survey, 1, np.arange(40), bands, {"artifact": 1.0})
     rows = rows[~are_struck(1, rows)]
-    light = surround(1, rows, bands, survey.pixel_scale, detailed=True)
+    light = surround(1, rows, bands, survey.pixel_scale, clumpy=True)
     with_trail = build_scene(survey, 1, rows, bands, size, RealismSection(neighbours=False, satellites=0))
     host = dataclasses.replace(
         with_trail, light=dataclasses.replace(with_trail.light, flux=with_trail.light.flux * 0)

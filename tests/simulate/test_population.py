@@ -78,7 +78,7 @@ def test_as_many_as_asked_with_all_columns(lenses):
     for name in expected:
         if lenses[name].dtype.kind == "f" and name != "psf_beta":
             assert np.all(np.isfinite(lenses[name])), name
-    assert 5e-4 < lenses.meta["acceptance"]["lens"] < 0.01
+    assert 5e-4 < 1500 / lenses.meta["candidates"]["lens"] < 0.01
     empty = draw_lenses(DES, 1, [], BANDS)
     assert (len(empty), empty.colnames) == (0, lenses.colnames)
 
@@ -88,6 +88,18 @@ def test_sample_is_the_same_in_any_batch(lenses):
     for name in lenses.colnames:
         assert some[name][0] == lenses[name][1234], name
         assert some[name][1] == lenses[name][7], name
+
+
+def test_conditions_have_room_for_any_number_of_bands():
+    names = tuple(f"b{k:02d}" for k in range(30))
+    survey = DES.model_copy(update={"bands": dict.fromkeys(names, DES.bands["i"])})
+    many = draw_conditions(survey, 1, np.arange(200), names)
+    few = draw_conditions(survey, 1, np.arange(200), names[:3])
+    for name, values in few.items():
+        assert np.array_equal(values, many[name]), name
+    columns = np.array([many[f"{part}_{name}"] for name in names for part in ("psf_fwhm", "sky_sigma")])
+    between = np.corrcoef(columns)[np.triu_indices(60, 1)]
+    assert np.abs(between).max() < 0.35  # no two share their numbers
 
 
 def test_seeds_attempts_and_purposes_give_other_lenses(lenses):

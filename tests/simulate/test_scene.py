@@ -9,7 +9,9 @@ from astropy.table import vstack
 from lenspipe.config import MIXTURE, PLAIN, RealismSection, SimulateSection
 from lenspipe.core.survey import load_survey
 from lenspipe.io.tables import read_table, write_table
+from lenspipe.simulate.artifacts import SATURATION
 from lenspipe.simulate.colours import flux_njy
+from lenspipe.simulate.lookalike import are_struck
 from lenspipe.simulate.scene import build_scene, draw_truth, redraw, simulate_stamps
 
 DES = load_survey("des")
@@ -120,7 +122,11 @@ def test_plain_scenes_have_two_components_and_full_ones_keep_their_flux():
     assert np.count_nonzero(full.light.flux[:, 1:, 2]) > 40  # neighbours
     others = draw_truth(DES, 1, range(60), SimulateSection(kind="nonlens"), BANDS)
     scene = build_scene(DES, 1, others, BANDS, 76, PLAIN)
-    assert scene.light.flux.shape == (60, 2, 3)
+    for kind, least in (("spiral", 20), ("ring", 20), ("group", 3)):  # what makes the kind is there
+        rows = np.asarray(others["kind"], str) == kind
+        assert np.all(np.sum(scene.light.flux[rows, :, 2] > 0, axis=1) >= least), kind
+    alone = np.asarray(others["kind"], str) == "elliptical"
+    assert np.all(np.sum(scene.light.flux[alone, :, 2] > 0, axis=1) == 1)
     assert scene.source.flux.shape == (60, 0, 3)
     assert np.all(scene.theta_e == 0)
 
@@ -134,6 +140,46 @@ def test_each_part_of_realism_can_be_switched_off(part):
     without, _, _ = simulate_stamps(DES, 1, range(2), section, BANDS, 32)
     with_it, _, _ = simulate_stamps(DES, 1, range(2), section.model_copy(update={"realism": on}), BANDS, 32)
     assert not np.allclose(with_it, without, rtol=1e-3)
+
+
+@pytest.mark.parametrize("scene", ["full", "plain"])
+def test_an_artifact_shows_what_it_is_in_noiseless_sets_too(scene):
+    section = SimulateSection(kind="nonlens", mixture={"artifact": 1}, noiseless=True, scene=scene)
+    section = section.model_copy(update={"realism": RealismSection(cosmic_rays=1.0, neighbours=False)})
+    image, sky, truth = simulate_stamps(DES, 1, range(12), section, BANDS, SIZE)
+    struck = are_struck(1, truth)
+    assert 0 < struck.sum() < 12
+    # a ray is sharper than any PSF: a pixel far above the mean of those beside it
+    beside = 0.5 * (np.roll(image, 1, axis=1) + np.roll(image, -1, axis=1))
+    beside = np.maximum(beside, 0.5 * (np.roll(image, 1, axis=2) + np.roll(image, -1, axis=2)))
+    sharp = ((image - 1.5 * beside) / sky[:, None, None, :]).max(axis=(1, 2, 3))
+    assert np.all(sharp[struck] > 4.0)
+    # as an effect on other kinds they stay away
+    ring = section.model_copy(update={"mixture": {"ring": 1}})
+    calm = simulate_stamps(DES, 1, range(4), ring, BANDS, SIZE)[0]
+    without = ring.model_copy(update={"realism": RealismSection(cosmic_rays=0.0, neighbours=False)})
+    assert np.array_equal(calm, simulate_stamps(DES, 1, range(4), without, BANDS, SIZE)[0])
+
+
+def test_groups_have_members_whatever_is_switched_off():
+    truth = draw_truth(DES, 1, range(40), SimulateSection(kind="nonlens", mixture={"group": 1}), BANDS)
+    bare = RealismSection(satellites=0.0, neighbours=False, clumps=False)
+    for effects in (PLAIN, bare):
+        light = build_scene(DES, 1, truth, BANDS, 76, effects).light
+        members = np.sum(np.any(light.flux[:, 1:] > 0, axis=2), axis=1)
+        assert np.all(members >= 2)
+    assert light.flux.shape[1] >= 5
+
+
+def test_bright_stars_bleed_in_full_scenes():
+    section = SimulateSection(kind="nonlens", mixture={"spike": 1})
+    bled, _, _ = simulate_stamps(DES, 1, range(4), section, BANDS, SIZE)
+    dry = section.model_copy(update={"realism": RealismSection(bleeding=False)})
+    cut, _, _ = simulate_stamps(DES, 1, range(4), dry, BANDS, SIZE)
+    full = (bled == SATURATION).sum(axis=(1, 2, 3)), (cut == SATURATION).sum(axis=(1, 2, 3))
+    assert np.all(full[0] > 1.2 * full[1])
+    columns, rows = (np.any(bled[..., 2] == SATURATION, axis=axis).sum(axis=1) for axis in (1, 2))
+    assert np.all(rows > columns)  # along y
 
 
 def test_companions_do_not_tell_the_label():
