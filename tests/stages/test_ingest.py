@@ -161,7 +161,7 @@ def test_psf_images_go_with_the_stamps(tmp_path):
     assert shard.psf_fwhm[0, 0] == shard.psf_fwhm[0, 2] != shard.psf_fwhm[0, 1]
     assert read_table(ingest.objects_path(Config(), store, "T1"))["flags"][0] & Flag.PSF_ASSUMED
     _, plain = run(tmp_path / "plain", [write_tile(tmp_path / "other")])
-    assert read_shard(ingest.shard_path(plain, "T1")).psf_image is None
+    assert read_shard(ingest.shard_path(Config(), plain, "T1")).psf_image is None
 
 
 def test_targets_of_a_table_are_cut_with_their_ids(tmp_path):

@@ -124,7 +124,7 @@ def test_a_search_of_the_painted_tile_meets_its_lenses(painted, tmp_path):
     run = Store(tmp_path)
     (unit,) = ingest.plan(config, run)
     ingest.work(unit, config, run)
-    found = read_table(ingest.objects_path(run, unit.name))
+    found = read_table(ingest.objects_path(config, run, unit.name))
     for row in truth:
         nearest = np.min(np.hypot(found["x"] - row["x"], found["y"] - row["y"])) * DES.pixel_scale
         assert nearest < 1.5  # the arcs may pull the centre
