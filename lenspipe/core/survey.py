@@ -7,6 +7,7 @@ another survey and changes what differs.
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Sequence
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -111,6 +112,14 @@ class Survey(BaseModel):
                     f"band {name!r} is used but not in [bands]; there are {', '.join(self.bands)}"
                 )
         return self
+
+    def psf_betas(self, bands: Sequence[str]) -> dict[str, float]:
+        """Return the truth columns of the PSF's shape: ``psf_beta``, and ``psf_beta_<band>`` where bands differ."""
+        values = {band: self.bands[band].psf_beta for band in bands}
+        out = {"psf_beta": values[bands[0]]}
+        if len(set(values.values())) > 1:
+            out |= {f"psf_beta_{band}": value for band, value in values.items()}
+        return out
 
 
 def _data_folder():

@@ -99,9 +99,9 @@ def draw_lenses(
 def draw_conditions(
     survey: Survey, seed: int, sample_ids: Sequence[int] | np.ndarray, bands: Sequence[str]
 ) -> dict[str, np.ndarray]:
-    """Return psf_fwhm_<band> [arcsec], psf_beta and sky_sigma_<band> [nJy per pixel] of each sample's coadd.
+    """Return psf_fwhm_<band> [arcsec], sky_sigma_<band> [nJy per pixel] and psf_beta of each sample's coadd.
 
-    Both scatter log-normally about the survey's, by a single exposure's scatter over the root of their number.
+    The first two scatter log-normally about the survey's, by a single exposure's scatter over the root of their number.
     """
     normal = ndtri(uniforms(seed, "conditions", sample_ids, 24))
     out: dict[str, np.ndarray] = {}
@@ -110,7 +110,8 @@ def draw_conditions(
         psf, sky = band.coadd_scatter(band.psf_scatter), band.coadd_scatter(band.sky_scatter)
         out[f"psf_fwhm_{name}"] = band.psf_fwhm * np.exp(psf * normal[:, b])
         out[f"sky_sigma_{name}"] = band.sky_sigma(survey.pixel_scale) * np.exp(sky * normal[:, 12 + b])
-    out["psf_beta"] = np.full(len(normal), survey.bands[bands[0]].psf_beta)
+    for name, beta in survey.psf_betas(bands).items():
+        out[name] = np.full(len(normal), beta)
     return out
 
 

@@ -180,7 +180,8 @@ def _psf(survey: Survey, bands: Sequence[str], fwhm: np.ndarray) -> np.ndarray:
     """Return the image of a star of flux 1, with the pixel's response (p, p, b)."""
     star = Table({name: [0.0] for name in ("x_lens", "y_lens", "r_lens", "r_bulge", "phi_light")})
     star["n_lens"], star["q_light"] = 0.5, 1.0
-    star["psf_beta"] = survey.bands[bands[0]].psf_beta
+    for name, beta in survey.psf_betas(bands).items():
+        star[name] = beta
     for b, band in enumerate(bands):
         star[f"mag_lens_{band}"] = NJY_ZERO_POINT
         star[f"bulge_{band}"], star[f"psf_fwhm_{band}"] = 1.0, fwhm[b]
