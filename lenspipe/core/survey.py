@@ -21,6 +21,10 @@ from lenspipe.core.errors import ConfigError
 NJY_ZERO_POINT = 31.4
 
 
+#: Of the noise: at lags of 1, 2, ... pixels along an axis, or rows [dy][dx] from lag (0, 0) on.
+Correlation = tuple[float, ...] | tuple[tuple[float, ...], ...]
+
+
 class Band(BaseModel):
     """One filter of a survey."""
 
@@ -41,6 +45,9 @@ class Band(BaseModel):
     exposure: float = Field(gt=0, description="total exposure time [s]")
     read_noise: float = Field(0.0, ge=0, description="read noise per exposure [electrons]")
     n_exposures: int = Field(1, ge=1, description="number of exposures in the coadd")
+    noise_correlation: Correlation | None = Field(
+        None, description="correlation of the noise in this band, where it is not the survey's"
+    )
 
     def electrons_per_njy(self) -> float:
         """Return the number of electrons that one nJy gives in the whole exposure."""
@@ -97,8 +104,10 @@ class Survey(BaseModel):
     model_bands: tuple[str, ...] = Field(description="bands that simulations and models use, in order")
     detection_band: str = Field(description="band in which sources are detected")
     rgb: tuple[str, str, str] = Field(description="bands shown as red, green and blue")
-    noise_correlation: tuple[float, ...] = Field(
-        (), description="correlation of the noise at 1, 2, ... pixels along an axis; empty = none"
+    noise_correlation: Correlation = Field(
+        (),
+        description="correlation of the noise at 1, 2, ... pixels along an axis; or, where it is not the product "
+        "of both axes, its rows [dy][dx] from lag (0, 0) on; empty = none",
     )
     lens_prior: float = Field(5e-4, gt=0, lt=1, description="fraction of targets that are lenses")
     bands: dict[str, Band]
@@ -112,6 +121,11 @@ class Survey(BaseModel):
                     f"band {name!r} is used but not in [bands]; there are {', '.join(self.bands)}"
                 )
         return self
+
+    def correlations(self, bands: Sequence[str]) -> list[Correlation]:
+        """Return the noise's correlation in each band."""
+        own = [self.bands[band].noise_correlation for band in bands]
+        return [self.noise_correlation if values is None else values for values in own]
 
     def psf_betas(self, bands: Sequence[str]) -> dict[str, float]:
         """Return the truth columns of the PSF's shape: ``psf_beta``, and ``psf_beta_<band>`` where bands differ."""

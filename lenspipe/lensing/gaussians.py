@@ -68,7 +68,8 @@ def moffat_gaussians(beta: float) -> tuple[np.ndarray, np.ndarray]:
 
     sigma is in units of the FWHM. A Moffat profile is a mixture of Gaussians: (1 + s)^-beta is the mean of
     exp(-t s) over t ~ Gamma(beta). Infinite or NaN beta is a Gaussian: one term, the others have weight 0.
-    Within 4e-4 of the exact profile for beta >= 3, 7e-4 at 2.5, 2e-3 at 1.8, 4e-3 at 1.5, as a fraction of sqrt(brightness x peak).
+    Within 4e-4 of the exact profile for beta >= 3, 7e-4 at 2.5, 2e-3 at 1.8, 4e-3 at 1.5, as a
+    fraction of sqrt(brightness x peak).
 
     Raises
     ------

@@ -99,7 +99,7 @@ def draw_lenses(
 def draw_conditions(
     survey: Survey, seed: int, sample_ids: Sequence[int] | np.ndarray, bands: Sequence[str]
 ) -> dict[str, np.ndarray]:
-    """Return psf_fwhm_<band> [arcsec], sky_sigma_<band> [nJy per pixel] and psf_beta of each sample's coadd.
+    """Return psf_fwhm_<band> [arcsec], sky_sigma_<band> [nJy per pixel], psf_beta of each sample's coadd.
 
     The first two scatter log-normally about the survey's, by a single exposure's scatter over the root of their number.
     """

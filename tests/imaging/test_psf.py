@@ -8,7 +8,7 @@ import pytest
 
 from lenspipe.core.errors import InputError
 from lenspipe.core.types import BandImage
-from lenspipe.imaging.psf import measure_psf
+from lenspipe.imaging.psf import fit_psf, measure_psf
 
 SCALE = 0.263
 
@@ -43,3 +43,15 @@ def test_width_and_wings_are_those_of_the_stars(fwhm, beta):
 def test_too_few_sources_is_said():
     with pytest.raises(InputError, match=r"PSF in i cannot be measured: .* are needed"):
         measure_psf(field(4, 0, 0.9, 3.0))
+
+
+@pytest.mark.parametrize(("side", "fwhm", "beta"), [(25, 0.9, 3.0), (41, 1.2, 1.8)])
+def test_the_image_of_a_psf_has_its_width_and_wings(side, fwhm, beta):
+    image = galsim.Moffat(beta=beta, fwhm=fwhm).drawImage(nx=side, ny=side, scale=SCALE).array
+    assert fit_psf(1.7 * image, SCALE) == pytest.approx((fwhm, beta), rel=0.03)
+
+
+@pytest.mark.parametrize("image", [np.ones((24, 24)), np.ones((5, 25)), np.zeros((25, 25))])
+def test_what_is_no_psf_image_is_refused(image):
+    with pytest.raises(InputError, match="must be square, odd and positive"):
+        fit_psf(image, SCALE)
