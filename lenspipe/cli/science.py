@@ -174,7 +174,9 @@ def slip(
 
 @app.command()
 def realism(
-    images: Annotated[list[str], typer.Argument(help="real images, large or small: FITS files, folders or patterns")],
+    images: Annotated[
+        list[str], typer.Argument(help="real images, large or small: FITS files, folders or patterns")
+    ],
     survey: SurveyName,
     seed: Seed = 1,
     set_: Sets = None,
