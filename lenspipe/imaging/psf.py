@@ -12,7 +12,7 @@ from lenspipe.imaging.cutout import cut_stamp
 _SIDE = 25  # px, of the cut-out of a star
 _SUBPIXELS = 3
 _MIN_SNR, _LEAST_STARS, _MOST_STARS = 50.0, 5, 40
-_BETA_RANGE = (1.5, 12.0)  # below, wings wider than any telescope's; above, a Gaussian for all one can see
+_BETA_RANGE = (1.5, 20.0)  # below, wings wider than any telescope's; above, a Gaussian for all one can see
 _SHARE = 0.25  # of the bright sources that must be stars
 
 
