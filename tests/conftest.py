@@ -38,7 +38,7 @@ def chain(tmp_path_factory, worker_id) -> Path:
         if not (folder / "made").exists():
             (folder / "recipe.toml").write_text(support.RECIPE)
             answer = support.lenspipe(
-                "run", folder / "recipe.toml", "--out", folder / "run", "--workers", "2"
+                "run", folder / "recipe.toml", "--out", folder / "run", "--workers", "2", timeout=560
             )
             assert answer.returncode == 0, answer.stderr
             (folder / "made").touch()

@@ -244,27 +244,38 @@ def test_slip_of_a_table(tmp_path):
 
 
 @pytest.mark.slow
-def test_evaluate_predict_plan_and_report_on_a_run(chain, tmp_path):
-    detector, regressor = chain / "models/detector", chain / "models/regressor"
-    for bundle, keys in (
-        (detector, {"auroc", "tpr0", "tpr10", "confusion", "n_lens", "folds"}),
-        (regressor, {"theta_e", "sigma_v", "z_lens", "z_src"}),
-    ):
-        out = tmp_path / bundle.name
-        answer = lenspipe("evaluate", bundle, "--data", chain / "simulate", "--out", out, "--mc-samples", "3")
-        assert answer.returncode == 0, answer.stderr
-        assert keys <= set(json.loads((out / "metrics.json").read_text()))
-        assert (out / "report.html").exists()
-    table = tmp_path / "predictions.parquet"
-    answer = lenspipe(
-        "predict", detector, regressor, "--data", chain / "simulate", "--out", table, "--mc-samples", "3"
+@pytest.mark.parametrize(
+    ("task", "keys"),
+    [
+        ("detector", {"auroc", "tpr0", "tpr10", "confusion", "n_lens", "folds"}),
+        ("regressor", {"theta_e", "sigma_v", "z_lens", "z_src"}),
+    ],
+)
+def test_evaluate_measures_a_bundle(chain, tmp_path, task, keys):
+    data, out = chain / "simulate", tmp_path / task
+    answer = lenspipe("evaluate", chain / "models" / task, "--data", data, "--out", out, "--mc-samples", "3")
+    assert answer.returncode == 0, answer.stderr
+    assert keys <= set(json.loads((out / "metrics.json").read_text()))
+    assert (out / "report.html").exists()
+
+
+@pytest.mark.slow
+def test_predict_writes_scores_and_posteriors(chain, tmp_path):
+    bundles, table = (
+        [chain / "models" / task for task in ("detector", "regressor")],
+        tmp_path / "predictions.parquet",
     )
+    answer = lenspipe("predict", *bundles, "--data", chain / "simulate", "--out", table, "--mc-samples", "3")
     assert answer.returncode == 0, answer.stderr
     predictions = read_table(table)
     assert len(predictions) == 48
     assert {"score", "score_fold_1", "p_lens", "theta_e", "theta_e_err_lo", "z_src_epistemic"} <= set(
         predictions.colnames
     )
+
+
+@pytest.mark.slow
+def test_plan_and_report_on_a_run(chain, tmp_path):
     answer = lenspipe("plan", chain.parent / "recipe.toml", "--out", chain)
     assert answer.returncode == 0
     assert "train" in answer.stdout

@@ -198,12 +198,14 @@ def slip(
 
 @app.command()
 def realism(
-    images: Annotated[list[str], typer.Argument(help="a real field: FITS tiles, folders or patterns")],
+    images: Annotated[
+        list[str], typer.Argument(help="real images, large or small: FITS files, folders or patterns")
+    ],
     survey: SurveyName,
     seed: Seed = 1,
     set_: Sets = None,
 ) -> int:
-    """Measure how well simulated galaxies can be told from those of a real field."""
+    """Measure how well simulated galaxies can be told from those of real images."""
     from lenspipe.config import config_from, merge_overrides
     from lenspipe.pipeline.journal import quiet_networks
     from lenspipe.stages.realism import compare_with_sky, describe_realism

@@ -7,6 +7,7 @@ another survey and changes what differs.
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Sequence
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -18,6 +19,10 @@ from lenspipe.core.errors import ConfigError
 
 #: AB zero point of a flux in nJy: m = 31.4 - 2.5 log10(f / nJy).
 NJY_ZERO_POINT = 31.4
+
+
+#: Of the noise: at lags of 1, 2, ... pixels along an axis, or rows [dy][dx] from lag (0, 0) on.
+Correlation = tuple[float, ...] | tuple[tuple[float, ...], ...]
 
 
 class Band(BaseModel):
@@ -40,6 +45,9 @@ class Band(BaseModel):
     exposure: float = Field(gt=0, description="total exposure time [s]")
     read_noise: float = Field(0.0, ge=0, description="read noise per exposure [electrons]")
     n_exposures: int = Field(1, ge=1, description="number of exposures in the coadd")
+    noise_correlation: Correlation | None = Field(
+        None, description="correlation of the noise in this band, where it is not the survey's"
+    )
 
     def electrons_per_njy(self) -> float:
         """Return the number of electrons that one nJy gives in the whole exposure."""
@@ -96,8 +104,10 @@ class Survey(BaseModel):
     model_bands: tuple[str, ...] = Field(description="bands that simulations and models use, in order")
     detection_band: str = Field(description="band in which sources are detected")
     rgb: tuple[str, str, str] = Field(description="bands shown as red, green and blue")
-    noise_correlation: tuple[float, ...] = Field(
-        (), description="correlation of the noise at 1, 2, ... pixels along an axis; empty = none"
+    noise_correlation: Correlation = Field(
+        (),
+        description="correlation of the noise at 1, 2, ... pixels along an axis; or, where it is not the product "
+        "of both axes, its rows [dy][dx] from lag (0, 0) on; empty = none",
     )
     lens_prior: float = Field(5e-4, gt=0, lt=1, description="fraction of targets that are lenses")
     bands: dict[str, Band]
@@ -111,6 +121,19 @@ class Survey(BaseModel):
                     f"band {name!r} is used but not in [bands]; there are {', '.join(self.bands)}"
                 )
         return self
+
+    def correlations(self, bands: Sequence[str]) -> list[Correlation]:
+        """Return the noise's correlation in each band."""
+        own = [self.bands[band].noise_correlation for band in bands]
+        return [self.noise_correlation if values is None else values for values in own]
+
+    def psf_betas(self, bands: Sequence[str]) -> dict[str, float]:
+        """Return the truth columns of the PSF's shape: ``psf_beta``, and ``psf_beta_<band>`` where bands differ."""
+        values = {band: self.bands[band].psf_beta for band in bands}
+        out = {"psf_beta": values[bands[0]]}
+        if len(set(values.values())) > 1:
+            out |= {f"psf_beta_{band}": value for band, value in values.items()}
+        return out
 
 
 def _data_folder():

@@ -10,12 +10,12 @@ from scipy.optimize import least_squares
 
 from lenspipe.core.errors import InputError
 from lenspipe.core.types import BandImage
-from lenspipe.imaging.cutout import resample_stamp
+from lenspipe.imaging.cutout import cut_stamp, resample_stamp
 
 _SIDE = 25  # px, of the cut-out of a star
 _SUBPIXELS = 3
 _MIN_SNR, _LEAST_STARS, _MOST_STARS = 50.0, 5, 40
-_BETA_RANGE = (2.0, 12.0)  # below, the wings hold no finite light; above, a Gaussian for all one can see
+_BETA_RANGE = (1.5, 20.0)  # below, wings wider than any telescope's; above, a Gaussian for all one can see
 _SHARE = 0.25  # of the bright sources that must be stars
 #: A PSF image is interpolated so much finer to measure its width.
 _ZOOM = 5
@@ -135,6 +135,35 @@ def measure_psf(image: BandImage) -> tuple[float, float]:
     first = int(np.argmin(spread))
     stars = found[first : first + count]
     return float(np.median(stars[:, 0])) * image.pixel_scale, float(np.median(stars[:, 1]))
+
+
+def fit_psf(psf: np.ndarray, pixel_scale: float) -> tuple[float, float]:
+    """Return FWHM [arcsec] and Moffat index of the image of a PSF, before the pixels' own blurring.
+
+    Parameters
+    ----------
+    psf : ndarray (k, k)
+        A star as the detector's pixels see it, in the middle; k is odd.
+    pixel_scale : float
+        [arcsec]
+
+    Raises
+    ------
+    InputError
+        If it is no image of a PSF.
+    """
+    total = float(np.nansum(psf))
+    if psf.ndim != 2 or psf.shape[0] != psf.shape[1] or psf.shape[0] % 2 == 0 or not total > 0:
+        raise InputError(f"a PSF image must be square, odd and positive, received shape {psf.shape}")
+    middle = (len(psf) - 1) / 2
+    stamp = np.nan_to_num(cut_stamp(psf / total, middle, middle, _SIDE))
+    # such an image has no noise: a ten-thousandth of the light is as good as it gets
+    fit = _fit_moffat(stamp, np.full(stamp.shape, 1e-4), 0.0, 0.0)
+    if fit is None:
+        raise InputError(
+            "the PSF image cannot be fitted by a Moffat function; give its FWHM in the survey file"
+        )
+    return fit[0] * pixel_scale, fit[1]
 
 
 def _fit_moffat(stamp: np.ndarray, sigma: np.ndarray, x: float, y: float) -> tuple[float, float] | None:

@@ -19,7 +19,7 @@ SERSIC_TERMS = 20
 MOFFAT_TERMS = 8
 #: 1 / beta -> ln of the largest sigma [FWHM], and ln of the smallest, found likewise.
 _MOFFAT_HIGH = np.array([(1 / 20, -0.21), (1 / 8, 0.28), (1 / 4.765, 0.83), (1 / 3.5, 1.18), (1 / 3, 1.35),
-                         (1 / 2.5, 1.51), (1 / 1.8, 2.15)])  # fmt: skip
+                         (1 / 2.5, 1.51), (1 / 1.8, 2.15), (1 / 1.5, 2.75)])  # fmt: skip
 _MOFFAT_LOW = -1.24
 #: Index n -> (ln smallest, ln largest sigma) [r_eff], from a search for the least error after convolution.
 _SPAN = np.array(
@@ -68,7 +68,8 @@ def moffat_gaussians(beta: float) -> tuple[np.ndarray, np.ndarray]:
 
     sigma is in units of the FWHM. A Moffat profile is a mixture of Gaussians: (1 + s)^-beta is the mean of
     exp(-t s) over t ~ Gamma(beta). Infinite or NaN beta is a Gaussian: one term, the others have weight 0.
-    Within 4e-4 of the exact profile for beta >= 3, 7e-4 at 2.5, 2e-3 at 1.8, as a fraction of sqrt(brightness x peak).
+    Within 4e-4 of the exact profile for beta >= 3, 7e-4 at 2.5, 2e-3 at 1.8, 4e-3 at 1.5, as a
+    fraction of sqrt(brightness x peak).
 
     Raises
     ------

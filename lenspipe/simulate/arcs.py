@@ -126,7 +126,7 @@ def expose_cells(
     cells : Cells
     psf_sigma : tensor (n, b, m) [arcsec]
         The PSF's Gaussians.
-    psf_weight : tensor (n, m)
+    psf_weight : tensor (n, b, m)
     shift : two tensors (n, b) [arcsec]
         Offset of each band's image.
     size, pixel_scale
@@ -142,7 +142,7 @@ def expose_cells(
         _blur_matrix(edges, points[:, None] + moved[:, :, None], width)
         for points, moved in ((cells.y, shift[1]), (cells.x, shift[0]))
     )
-    rows = rows * psf_weight[:, None, :, None, None]
+    rows = rows * psf_weight[..., None, None]
     light = mix(cells)
     if len(cells.brightness) == 1:
         rows = rows * cells.flux[:, :, :, None, None]

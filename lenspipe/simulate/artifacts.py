@@ -10,7 +10,7 @@ from lenspipe.config import RealismSection
 from lenspipe.core.rng import stream, uniforms
 from lenspipe.core.survey import Survey
 from lenspipe.imaging.cutout import fill_bad_pixels
-from lenspipe.imaging.noise import correlate_noise
+from lenspipe.imaging.noise import correlate_bands
 from lenspipe.imaging.observe import noise_sigma
 
 #: What a pixel can hold [nJy], for surveys like DES: stars of about 16 mag reach it.
@@ -49,7 +49,7 @@ def draw_noise(
         [stream(seed, "noise", int(k)).standard_normal(shape, dtype=np.float32) for k in sample_ids]
     )
     if correlated:
-        normal = correlate_noise(normal, survey.noise_correlation)
+        normal = correlate_bands(normal, survey.correlations(bands))
     sky = np.asarray(sky_sigma, np.float32)[:, None, None, :]
     return (normal * noise_sigma(image, gain, sky)).astype(np.float32)
 

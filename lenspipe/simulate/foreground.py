@@ -33,7 +33,7 @@ def expose_gaussians(
         angle [deg], sigma^2 on the intermediate axis. ``flux`` (n, g, b). g is a multiple of `CHUNK`.
     psf_sigma : tensor (n, b, m) [pixels]
         The PSF's own Gaussians.
-    psf_weight : tensor (n, m)
+    psf_weight : tensor (n, b, m)
     shift : two tensors (n, b) [pixels]
         Offset of each band's image.
     size : int
@@ -54,13 +54,13 @@ def expose_gaussians(
     # one step a group and PSF term: what is compiled stays small
     columns = [ops.concatenate([values] * terms) for values in columns]
     columns.append(ops.repeat(ops.moveaxis(ops.square(psf_sigma) + _VARIANCE, 2, 0), groups, axis=0))
-    columns.append(ops.repeat(ops.transpose(psf_weight), groups, axis=0))
+    columns.append(ops.repeat(ops.moveaxis(psf_weight, 2, 0), groups, axis=0))
 
     def add_chunk(image: Any, chunk: Any) -> tuple[Any, Any]:
         x, y, xx, xy, yy, flux, blur, weight = chunk
         for k in range(CHUNK):
             a, b, c, peak = _precision(xx[k][:, None] + blur, xy[k][:, None], yy[k][:, None] + blur)
-            amplitude = flux[k] * weight[:, None] * peak
+            amplitude = flux[k] * weight * peak
             dx = across - _spread(x[k][:, None] + shift[0])
             dy = up - _spread(y[k][:, None] + shift[1])
             image = image + _spread(amplitude) * _pixel_gaussian(dx, dy, _spread(a), _spread(b), _spread(c))

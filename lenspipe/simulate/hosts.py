@@ -64,7 +64,8 @@ def describe_hosts(stamps: Shard, survey: Survey, reference: Table) -> Table:
     for b, band in enumerate(bands):
         table[f"mag_lens_{band}"], table[f"psf_fwhm_{band}"] = mag[:, b], fwhm[:, b]
         table[f"sky_sigma_{band}"] = np.asarray(noise_sigma, float)[:, b]
-    table["psf_beta"] = survey.bands[bands[0]].psf_beta
+    for name, beta in survey.psf_betas(bands).items():
+        table[name] = beta
     chi2 = np.array([likeness(row, reference, bands).min() for row in table], float)
     there = np.isfinite(mag).all(axis=1) & np.isfinite(seen["r_eff"])
     alike = np.char.add("no lens galaxy looks like it: chi2 ", np.char.mod("%.0f", np.nan_to_num(chi2)))

@@ -11,7 +11,7 @@ from lenspipe.core.survey import Survey
 from lenspipe.imaging.observe import noise_sigma
 from lenspipe.simulate.colours import flux_njy
 from lenspipe.simulate.packing import Light
-from lenspipe.simulate.parts import stack_columns
+from lenspipe.simulate.parts import stack_betas, stack_columns
 from lenspipe.simulate.polar import DISC, GAUSSIAN, lens_disc, to_lens_frame
 from lenspipe.simulate.preview import Seen, arcs_snr
 
@@ -43,7 +43,7 @@ def expect_arcs(survey: Survey, truth: Table, bands: Sequence[str], source: Ligh
     gain = np.array([survey.bands[band].electrons_per_njy() for band in bands])
     seen = Seen(
         fwhm=stack_columns(truth, "psf_fwhm", bands),
-        beta=np.repeat(np.asarray(truth["psf_beta"], float)[:, None], len(bands), axis=1),
+        beta=stack_betas(truth, bands),
         sky=(stack_columns(truth, "sky_sigma", bands) / survey.pixel_scale) ** 2,
         light=stack_columns(truth, "mag_lens", bands, flux_njy) / gain,
         **{name: np.asarray(truth[name], float) for name in ("r_lens", "n_lens", "q_light")},

@@ -66,8 +66,8 @@ class Scene:
         Source components, unlensed.
     psf_fwhm : array (n, b)
         [arcsec]
-    psf_beta : array (n,)
-        Moffat index; inf or NaN = Gaussian.
+    psf_beta : array (n, b) or (n,)
+        Moffat index; inf or NaN = Gaussian. (n,): the same in all bands.
     shift_x, shift_y : array (n, b), optional
         Astrometric offset of each band's image [arcsec].
     psf_image : array (n, b, k, k), optional
@@ -99,7 +99,8 @@ def pack(scene: Scene, size: int, pixel_scale: float) -> tuple[dict[str, np.ndar
     """
     arrays: dict[str, Any] = {field.name: getattr(scene, field.name) for field in fields(Deflector)}
     arrays["psf_fwhm"] = np.asarray(scene.psf_fwhm, np.float64)
-    arrays |= _psf_terms(np.asarray(scene.psf_beta, np.float64))
+    beta = np.asarray(scene.psf_beta, np.float64)
+    arrays |= _psf_terms(np.broadcast_to(beta.reshape(len(beta), -1), arrays["psf_fwhm"].shape))
     for name in ("shift_x", "shift_y"):
         moved = getattr(scene, name)
         arrays[name] = np.zeros_like(arrays["psf_fwhm"]) if moved is None else moved
@@ -107,7 +108,7 @@ def pack(scene: Scene, size: int, pixel_scale: float) -> tuple[dict[str, np.ndar
                      for part in (scene.light, scene.source))  # fmt: skip
     if not light["n"].shape[1]:
         light = {name: _nothing(values) for name, values in light.items()}
-    narrowest = np.min(arrays["psf_fwhm"] * arrays["psf_sigma"][:, :1], axis=1)
+    narrowest = np.min(arrays["psf_fwhm"] * arrays["psf_sigma"][:, :, 0], axis=1)
     arrays |= _gaussian_terms(light, narrowest)
     arrays |= {f"light_{name}": light[name] for name in _COMPONENT}
     if scene.psf_image is not None:
@@ -160,10 +161,11 @@ def choose_terms(arrays: Mapping[str, np.ndarray], start: int, count: int) -> di
 
 
 def _psf_terms(beta: np.ndarray) -> dict[str, np.ndarray]:
-    """Return psf_sigma [FWHM] and psf_weight (n, m), as few terms as the PSFs at hand need."""
+    """Return psf_sigma [FWHM] and psf_weight (n, b, m) of indices (n, b), as few terms as the PSFs at hand need."""
     values, inverse = np.unique(np.where(np.isfinite(beta), beta, np.inf), return_inverse=True)
     terms = [np.stack(parts) for parts in zip(*map(moffat_gaussians, values), strict=True)]
     needed = 1 if np.all(np.isinf(values)) else terms[0].shape[1]
+    inverse = inverse.reshape(beta.shape)
     return {"psf_sigma": terms[0][inverse, :needed], "psf_weight": terms[1][inverse, :needed]}
 
 

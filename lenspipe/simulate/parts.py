@@ -80,7 +80,7 @@ def _scene(truth: Table, bands: Sequence[str], light: Light, source: Light) -> S
     q = np.asarray(truth["q"], float) if "q" in truth.colnames else np.ones(len(truth))
     return Scene(
         **lens, q=np.where(np.isfinite(q), q, 1.0), light=light, source=source,
-        psf_fwhm=stack_columns(truth, "psf_fwhm", bands), psf_beta=np.asarray(truth["psf_beta"], float),
+        psf_fwhm=stack_columns(truth, "psf_fwhm", bands), psf_beta=stack_betas(truth, bands),
     )  # fmt: skip
 
 
@@ -99,3 +99,10 @@ def stack_columns(
 ) -> np.ndarray:
     """Return the columns `prefix`_<band> as one array (n, b), each put through `convert`."""
     return np.stack([convert(truth[f"{prefix}_{band}"]) for band in bands], axis=-1).astype(float)
+
+
+def stack_betas(truth: Table | Mapping[str, np.ndarray], bands: Sequence[str]) -> np.ndarray:
+    """Return the PSF's Moffat index (n, b): ``psf_beta_<band>``, or ``psf_beta`` where the bands have one."""
+    names = getattr(truth, "colnames", truth)
+    columns = [f"psf_beta_{band}" if f"psf_beta_{band}" in names else "psf_beta" for band in bands]
+    return np.stack([np.asarray(truth[name], float) for name in columns], axis=-1)

@@ -98,9 +98,9 @@ def draw_lenses(
 def draw_conditions(
     survey: Survey, seed: int, sample_ids: Sequence[int] | np.ndarray, bands: Sequence[str]
 ) -> dict[str, np.ndarray]:
-    """Return psf_fwhm_<band> [arcsec], psf_beta and sky_sigma_<band> [nJy per pixel] of each sample's coadd.
+    """Return psf_fwhm_<band> [arcsec], sky_sigma_<band> [nJy per pixel], psf_beta of each sample's coadd.
 
-    Both scatter log-normally about the survey's, by a single exposure's scatter over the root of their number.
+    The first two scatter log-normally about the survey's, by a single exposure's scatter over the root of their number.
     """
     normal = ndtri(uniforms(seed, "conditions", sample_ids, 24 * -(-len(bands) // 12)))
     out: dict[str, np.ndarray] = {}
@@ -110,7 +110,8 @@ def draw_conditions(
         place = b % 12 + 24 * (b // 12)  # twelve numbers for the PSFs, twelve for the skies, and so on
         out[f"psf_fwhm_{name}"] = band.psf_fwhm * np.exp(psf * normal[:, place])
         out[f"sky_sigma_{name}"] = band.sky_sigma(survey.pixel_scale) * np.exp(sky * normal[:, place + 12])
-    out["psf_beta"] = np.full(len(normal), survey.bands[bands[0]].psf_beta)
+    for name, beta in survey.psf_betas(bands).items():
+        out[name] = np.full(len(normal), beta)
     return out
 
 

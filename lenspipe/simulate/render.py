@@ -49,7 +49,7 @@ def draw(
         nJy per pixel, PSF-convolved and integrated over the pixels.
     """
     arrays = {name: ops.convert_to_tensor(value) for name, value in arrays.items()}
-    psf_sigma = arrays["psf_fwhm"][:, :, None] * arrays["psf_sigma"][:, None, :]
+    psf_sigma = arrays["psf_fwhm"][:, :, None] * arrays["psf_sigma"]
     shift = (arrays["shift_x"], arrays["shift_y"])
     light = _gaussian_light(arrays, pixel_scale)
     shift_px = (arrays["shift_x"] / pixel_scale, arrays["shift_y"] / pixel_scale)

@@ -19,7 +19,7 @@ from lenspipe.simulate.lookalike import are_struck, surround
 from lenspipe.simulate.measure import expect_arcs
 from lenspipe.simulate.morphology import CLUMP_UNIFORMS, clumpy_disc, join, sersic
 from lenspipe.simulate.nonlens import draw_nonlenses
-from lenspipe.simulate.parts import no_light, stack_columns
+from lenspipe.simulate.parts import no_light, stack_betas, stack_columns
 from lenspipe.simulate.population import draw_lenses
 from lenspipe.simulate.render import Light, Scene, render
 
@@ -192,7 +192,7 @@ def build_scene(
         )
     return Scene(
         **{name: get[name] for name in _DEFLECTOR}, light=join(parts), source=source,
-        psf_fwhm=stack_columns(truth, "psf_fwhm", bands), psf_beta=np.asarray(truth["psf_beta"], float),
+        psf_fwhm=stack_columns(truth, "psf_fwhm", bands), psf_beta=stack_betas(truth, bands),
         shift_x=shift[:, 0], shift_y=shift[:, 1],
     )  # fmt: skip
 

@@ -90,7 +90,8 @@ def draw_sky(
     sky["dec"] = DEC0 + (v - 0.5 * side) / 3600.0
     sky["object_id"] = [f"{kind}-{k:05d}" for k, kind in enumerate(sky["kind"])]
     sky["x_lens"] = sky["y_lens"] = 0.0
-    sky["psf_beta"] = survey.bands[bands[0]].psf_beta
+    for name, beta in survey.psf_betas(bands).items():
+        sky[name] = beta
     for band in bands:
         sky[f"psf_fwhm_{band}"] = seeing_at(survey, seed, band, sky["ra"], sky["dec"])
         sky[f"sky_sigma_{band}"] = noise_at(survey, seed, band, sky["ra"], sky["dec"])

@@ -20,7 +20,7 @@ from scipy.interpolate import RectBivariateSpline
 from lenspipe.config import TilesSection
 from lenspipe.core.rng import stream
 from lenspipe.core.survey import NJY_ZERO_POINT, Survey
-from lenspipe.imaging.noise import correlate_noise
+from lenspipe.imaging.noise import correlate_bands, find_empty
 from lenspipe.imaging.observe import noise_sigma
 from lenspipe.io.files import replacing
 from lenspipe.lensing.light import sersic_constants
@@ -76,8 +76,11 @@ def render_tile(
     sky_sigma = _over_tile(noise_at, survey, seed, wcs, tiles.size, bands)
     gain = np.array([survey.bands[band].electrons_per_njy() for band in bands])
     rng = stream(seed, "tile/noise", index)
-    noise = correlate_noise(rng.standard_normal(flux.shape), survey.noise_correlation)
+    noise = correlate_bands(rng.standard_normal(flux.shape), survey.correlations(bands))
     flux += noise * noise_sigma(flux, gain, sky_sigma)
+    for b in range(len(bands)):
+        # as a pipeline does: faint galaxies and wings have a part in what it takes for the sky
+        flux[..., b] -= flux[..., b][find_empty(flux[..., b])].mean()
     flux = saturate(flux)
     mask = np.where(flux >= SATURATION, SATURATED, 0).astype(np.int16)
     bad = rng.random((tiles.size, tiles.size)) < BAD_FRACTION
@@ -108,6 +111,19 @@ def write_tile(folder: str | Path, survey: Survey, tile: dict[str, Any], weights
             float(tile["psf_fwhm"][b]), survey.bands[name].electrons_per_njy(), SATURATION,
         )  # fmt: skip
     return paths
+
+
+def cut_tile(tile: dict[str, Any], shape: tuple[int, int]) -> list[dict[str, Any]]:
+    """Return the images of `shape` (y, x) that a tile of `render_tile` can be cut into, side by side."""
+    height, width = shape
+    pieces = []
+    for row in range(tile["flux"].shape[0] // height):
+        for column in range(tile["flux"].shape[1] // width):
+            box = np.s_[row * height : (row + 1) * height, column * width : (column + 1) * width]
+            parts = {name: tile[name][box] for name in ("flux", "weight", "mask")}
+            name = f"{tile['name']}-{row:03d}-{column:03d}"
+            pieces.append({**tile, **parts, "wcs": tile["wcs"][box], "name": name})
+    return pieces
 
 
 def write_band(
@@ -222,7 +238,8 @@ def _psf(survey: Survey, bands: Sequence[str], fwhm: np.ndarray) -> np.ndarray:
     """Return the image of a star of flux 1, with the pixel's response (p, p, b)."""
     star = Table({name: [0.0] for name in ("x_lens", "y_lens", "r_lens", "r_bulge", "phi_light")})
     star["n_lens"], star["q_light"] = 0.5, 1.0
-    star["psf_beta"] = survey.bands[bands[0]].psf_beta
+    for name, beta in survey.psf_betas(bands).items():
+        star[name] = beta
     for b, band in enumerate(bands):
         star[f"mag_lens_{band}"] = NJY_ZERO_POINT
         star[f"bulge_{band}"], star[f"psf_fwhm_{band}"] = 1.0, fwhm[b]

@@ -83,3 +83,18 @@ def test_nisp_reaches_its_published_depth(band):
     pixels = math.pi * (survey.bands[band].psf_fwhm / survey.pixel_scale) ** 2
     flux = 5 * survey.bands[band].sky_sigma(survey.pixel_scale) * math.sqrt(pixels)
     assert 31.4 - 2.5 * math.log10(flux) == pytest.approx(24.4, abs=0.3)
+
+
+def test_a_psf_has_one_index_or_one_of_each_band():
+    des, hsc = load_survey("des"), load_survey("hsc")
+    assert des.psf_betas(("g", "i")) == {"psf_beta": float("inf")}
+    assert list(hsc.psf_betas(("r", "i"))) == ["psf_beta", "psf_beta_r", "psf_beta_i"]
+    assert hsc.psf_betas(("r", "i"))["psf_beta"] == hsc.bands["r"].psf_beta
+    assert hsc.psf_betas(("r",)) == {"psf_beta": hsc.bands["r"].psf_beta}
+
+
+def test_a_band_may_have_noise_of_its_own():
+    des = load_survey("des")
+    own = des.bands["g"].model_copy(update={"noise_correlation": ((1.0, 0.1), (0.1, 0.1))})
+    changed = des.model_copy(update={"bands": {**des.bands, "g": own}})
+    assert changed.correlations(("g", "r")) == [((1.0, 0.1), (0.1, 0.1)), des.noise_correlation]

@@ -8,7 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lenspipe.core.errors import ConfigError
-from lenspipe.imaging.noise import correlate_noise, measure_correlation
+from lenspipe.imaging.noise import (
+    correlate_bands,
+    correlate_noise,
+    find_empty,
+    measure_correlation,
+    tabulate_correlation,
+)
 
 
 def lagged(image: np.ndarray, dy: int, dx: int) -> float:
@@ -43,3 +49,40 @@ def test_objects_and_missing_pixels_do_not_disturb_the_measurement():
         noise += 30 * np.exp(-0.5 * ((x - column) ** 2 + (y - row) ** 2) / 2.0**2)
     noise[:, 100:103] = np.nan
     assert measure_correlation(noise) == pytest.approx([-0.09, 0.05, 0.0], abs=0.012)
+
+
+TABLE = ((1.0, -0.08, 0.055), (-0.07, 0.03, 0.015), (0.05, 0.015, 0.01))
+
+
+def test_a_table_need_not_be_separable_and_is_measured_again():
+    noise = correlate_noise(np.random.default_rng(3).standard_normal((500, 700, 1)), TABLE)[..., 0]
+    assert noise.std() == pytest.approx(1.0, abs=0.01)
+    assert tabulate_correlation(noise, 3)[:3, :3] == pytest.approx(np.array(TABLE), abs=0.008)
+    assert tabulate_correlation(noise, 3)[3] == pytest.approx(np.zeros(4), abs=0.008)
+    assert lagged(noise, 1, -1) == pytest.approx(0.03, abs=0.008)
+
+
+def test_a_table_wider_than_the_image_is_cut():
+    noise = correlate_noise(np.random.default_rng(3).standard_normal((3, 4, 1)), TABLE)
+    assert noise.shape == (3, 4, 1)
+    assert np.all(np.isfinite(noise))
+
+
+def test_each_band_has_its_own_correlation():
+    white = np.random.default_rng(4).standard_normal((300, 300, 2))
+    noise = correlate_bands(white, [(0.2,), ()])
+    assert lagged(noise[..., 0], 0, 1) == pytest.approx(0.2, abs=0.02)
+    assert np.array_equal(noise[..., 1], white[..., 1])
+    alike = correlate_bands(white, [(0.2,), (0.2,)])
+    assert alike == pytest.approx(correlate_noise(white, (0.2,)), abs=1e-12)
+
+
+def test_empty_pixels_hold_no_object():
+    noise = np.random.default_rng(5).standard_normal((200, 200))
+    y, x = np.mgrid[:200, :200]
+    noise += 50 * np.exp(-0.5 * ((x - 60) ** 2 + (y - 90) ** 2) / 3.0**2)
+    noise[10, 10] = np.nan
+    empty = find_empty(noise)
+    assert not empty[10, 10]
+    assert not empty[np.hypot(x - 60, y - 90) < 9].any()
+    assert empty.mean() > 0.9

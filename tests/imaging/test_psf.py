@@ -9,7 +9,15 @@ from astropy.io import fits
 
 from lenspipe.core.errors import InputError
 from lenspipe.core.types import BandImage
-from lenspipe.imaging.psf import MOST_PIXELS, centre_psf, measure_psf, psf_width, resample_psf, stack_psfs
+from lenspipe.imaging.psf import (
+    MOST_PIXELS,
+    centre_psf,
+    fit_psf,
+    measure_psf,
+    psf_width,
+    resample_psf,
+    stack_psfs,
+)
 
 SCALE = 0.263
 
@@ -113,3 +121,15 @@ def test_real_psf_images(realdata):
         np.testing.assert_allclose(centre_psf(found), found, atol=2e-3 * found.max())
     off = centre_psf(fits.getdata(realdata / "hst_cosmos_galaxy/147246.0_150.416558_1.998697.psf.fits"))
     assert np.unravel_index(np.argmax(off), off.shape) == (len(off) // 2, len(off) // 2)
+
+
+@pytest.mark.parametrize(("side", "fwhm", "beta"), [(25, 0.9, 3.0), (41, 1.2, 1.8)])
+def test_the_image_of_a_psf_has_its_width_and_wings(side, fwhm, beta):
+    image = galsim.Moffat(beta=beta, fwhm=fwhm).drawImage(nx=side, ny=side, scale=SCALE).array
+    assert fit_psf(1.7 * image, SCALE) == pytest.approx((fwhm, beta), rel=0.03)
+
+
+@pytest.mark.parametrize("image", [np.ones((24, 24)), np.ones((5, 25)), np.zeros((25, 25))])
+def test_what_is_no_psf_image_is_refused(image):
+    with pytest.raises(InputError, match="must be square, odd and positive"):
+        fit_psf(image, SCALE)

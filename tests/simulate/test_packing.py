@@ -91,7 +91,7 @@ def test_a_gaussian_psf_is_one_term_and_a_moffat_several():
     terms = {}
     for beta in (np.inf, np.nan, 3.0):
         arrays, _ = pack(scene(light(np.ones(2)), nothing(2), beta=beta), SIZE, PIXEL)
-        assert arrays["psf_weight"].sum(axis=1) == pytest.approx(1.0, rel=1e-5)
-        terms[str(beta)] = arrays["psf_weight"].shape[1]
+        assert arrays["psf_weight"].sum(axis=-1) == pytest.approx(1.0, rel=1e-5)
+        terms[str(beta)] = arrays["psf_weight"].shape[-1]
     assert terms["inf"] == terms["nan"] == 1
     assert terms["3.0"] > 3

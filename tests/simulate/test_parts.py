@@ -7,7 +7,7 @@ import pytest
 from astropy.table import Table
 
 from lenspipe.simulate.colours import flux_njy
-from lenspipe.simulate.parts import galaxy_scene, source_scene
+from lenspipe.simulate.parts import galaxy_scene, source_scene, stack_betas
 from lenspipe.simulate.render import render
 
 BANDS = ("g", "i")
@@ -59,3 +59,21 @@ def test_a_source_without_a_lens_keeps_its_flux_and_one_with_is_magnified(theta_
     assert bare.sum(axis=(0, 1)) == pytest.approx(unlensed, rel=0.02)
     _, arcs = draw(source_scene(rows(), BANDS))
     assert np.all(arcs.sum(axis=(0, 1)) > 3 * unlensed)
+
+
+def test_each_band_may_have_wings_of_its_own():
+    star = rows(n_lens=0.5, r_lens=0.0, r_bulge=0.0, q_light=1.0, psf_beta_g=np.inf, psf_beta_i=2.5)
+    light, _ = draw(galaxy_scene(star, BANDS))
+    alone = [draw(galaxy_scene(rows(n_lens=0.5, r_lens=0.0, r_bulge=0.0, q_light=1.0, psf_beta=beta), BANDS))[0]
+             for beta in (np.inf, 2.5)]  # fmt: skip
+    for b in range(2):
+        assert light[..., b] == pytest.approx(alone[b][..., b], abs=float(1e-5 * light[..., b].max()))
+    _, arcs = draw(source_scene(rows(psf_beta_g=np.inf, psf_beta_i=2.5), BANDS))
+    for b, beta in enumerate((np.inf, 2.5)):
+        _, one = draw(source_scene(rows(psf_beta=beta), BANDS))
+        assert arcs[..., b] == pytest.approx(one[..., b], abs=float(1e-5 * arcs[..., b].max()))
+
+
+def test_the_index_of_a_band_is_read_before_that_of_all():
+    assert stack_betas(rows(psf_beta=3.0), BANDS).tolist() == [[3.0, 3.0]]
+    assert stack_betas(rows(psf_beta=3.0, psf_beta_g=3.0, psf_beta_i=2.5), BANDS).tolist() == [[3.0, 2.5]]

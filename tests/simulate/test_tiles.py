@@ -11,12 +11,14 @@ from astropy.wcs import WCS
 from lenspipe.config import TilesSection
 from lenspipe.core.errors import ConfigError
 from lenspipe.core.survey import load_survey
+from lenspipe.imaging.noise import find_empty
 from lenspipe.simulate.colours import flux_njy
 from lenspipe.simulate.strip import LENS_SEPARATION, noise_at, seeing_at
 from lenspipe.simulate.tiles import (
     BAD,
     SATURATED,
     SATURATION,
+    cut_tile,
     draw_sky,
     mock_spectroscopy,
     render_tile,
@@ -218,3 +220,23 @@ def test_no_room_is_the_users_mistake():
         draw_sky(DES, 1, crowded, BANDS)
     with pytest.raises(ConfigError, match="overlap"):
         tile_wcs(DES, TilesSection(count=2, size=128, overlap=100.0), 1)
+
+
+def test_empty_sky_is_zero_as_a_pipeline_leaves_it(both):
+    for tile in both:
+        for b in range(len(BANDS)):
+            empty = find_empty(tile["flux"][..., b])
+            sigma = 1 / np.sqrt(np.median(tile["weight"][..., b]))
+            assert abs(tile["flux"][..., b][empty].mean()) < 0.01 * sigma
+
+
+def test_a_tile_is_cut_into_images_that_keep_their_sky(both):
+    tile = both[0]
+    pieces = cut_tile(tile, (100, 90))
+    height, width = tile["flux"].shape[:2]
+    assert len(pieces) == (height // 100) * (width // 90)
+    assert len({piece["name"] for piece in pieces}) == len(pieces)
+    second = pieces[1]
+    assert np.array_equal(second["flux"], tile["flux"][:100, 90:180])
+    assert np.array_equal(second["weight"], tile["weight"][:100, 90:180])
+    assert second["wcs"].pixel_to_world(0, 0).separation(tile["wcs"].pixel_to_world(90, 0)).arcsec < 1e-6

@@ -8,8 +8,10 @@ import pytest
 from lenspipe.config import TilesSection, config_from
 from lenspipe.core.errors import InputError
 from lenspipe.core.survey import load_survey
-from lenspipe.simulate.tiles import draw_sky, render_tile, write_tile
+from lenspipe.io.layout import group_files
+from lenspipe.simulate.tiles import cut_tile, draw_sky, render_tile, write_tile
 from lenspipe.stages.realism import compare_with_sky, describe_realism, simulated_twin
+from lenspipe.stages.stamps import stamp_format
 
 FIELD = {"galaxies_per_arcmin2": 30, "stars_per_arcmin2": 5}
 
@@ -30,9 +32,15 @@ def field(tmp_path_factory):
     return folder, tile
 
 
-def recipe(folder):
-    ingest = {"images": [str(folder)], "bands": ["g", "i"], "size": 40}
+def recipe(folder, size=40, **cuts):
+    ingest = {"images": [str(folder)], "bands": ["g", "i"], "size": size, "kind": "tile", **cuts}
     return config_from({"survey": "des", "ingest": ingest, "simulate": {"tiles": FIELD}})
+
+
+def twin_of(folder):
+    survey, config = load_survey("des"), recipe(folder)
+    image_set = group_files(sorted(map(str, folder.glob("*.fits"))), survey)[0]
+    return simulated_twin(image_set, survey, stamp_format(config), config)
 
 
 @pytest.mark.slow
@@ -44,17 +52,47 @@ def test_a_simulated_field_cannot_be_told_from_its_twin(field):
     lines = describe_realism(found, 3)
     assert lines[1].startswith("linear probe")
     assert len(lines) == 8
-    assert found["survey"].bands["i"].psf_fwhm == pytest.approx(1.2, rel=0.1)
+    assert "stars 2" in lines[0]
+    assert found["twins"][0].survey.bands["i"].psf_fwhm == pytest.approx(1.2, rel=0.1)
 
 
 def test_the_twin_has_the_field_s_noise_and_correlation(field):
     folder, tile = field
-    twin, pixels, weighted = simulated_twin(recipe(folder))
-    assert not weighted
-    assert pixels == pytest.approx(700**2, rel=0.01)
-    assert twin.noise_correlation[0] == pytest.approx(0.15, abs=0.03)
+    twin = twin_of(folder)
+    assert not twin.weighted
+    assert (twin.shape, twin.pieces()) == ((700, 700), (1, 1))
+    for table in twin.survey.correlations(("g", "i")):
+        assert table[0][1] == pytest.approx(0.15, abs=0.03)
+        assert table[1][1] == pytest.approx(0.15**2, abs=0.03)
     sigma = 1 / np.sqrt(np.median(tile["weight"][..., 1]))
-    assert twin.bands["i"].sky_sigma(twin.pixel_scale) == pytest.approx(sigma, rel=0.2)
+    assert twin.survey.bands["i"].sky_sigma(twin.survey.pixel_scale) == pytest.approx(sigma, rel=0.2)
+
+
+@pytest.fixture(scope="module")
+def blends(field, tmp_path_factory):
+    """Four images of 150 pixels a side, cut from the field."""
+    survey, folder = load_survey("des"), tmp_path_factory.mktemp("blends")
+    for piece in cut_tile(field[1], (150, 150))[:4]:
+        write_tile(folder, survey, piece)
+    return folder
+
+
+def test_the_twin_of_a_small_image_is_small_and_takes_what_cannot_be_measured_from_elsewhere(blends):
+    twin = twin_of(blends)
+    assert twin.weighted
+    assert (twin.shape, twin.pieces()) == ((150, 150), (6, 6))
+    assert set(twin.psf_from.values()) == {"psf image"}
+    assert twin.survey.bands["g"].psf_fwhm == pytest.approx(1.2, rel=0.05)
+    assert twin.survey.correlations(("g",)) == [load_survey("des").noise_correlation]
+
+
+@pytest.mark.slow
+def test_a_few_small_images_are_compared_too(blends):
+    found = compare_with_sky(recipe(blends, 20, max_mag=23.5))
+    assert 12 <= found["n_real"] < 100
+    assert found["n_simulated"] == 4 * found["n_real"]
+    assert found["linear"] < 0.5 + 3 * found["linear_err"] + 0.1
+    assert "not trained: too few stamps" in describe_realism(found)[2]
 
 
 def test_an_image_that_cannot_be_used_is_named(tmp_path):

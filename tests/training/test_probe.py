@@ -7,13 +7,13 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from lenspipe.core.errors import InputError
-from lenspipe.training.probe import match_magnitudes, probe_realism, stamp_features
+from lenspipe.training.probe import _split, match_magnitudes, probe_realism, stamp_features
 
 BANDS = ("g", "r")
 
 
 def blobs(
-    seed: int, count: int = 80, sigma: float = 2.0, smooth: float = 0.0
+    seed: int, count: int = 110, sigma: float = 2.0, smooth: float = 0.0
 ) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:27, :27] - 13.0
@@ -28,7 +28,7 @@ def blobs(
 
 @pytest.fixture(scope="module")
 def alike():
-    return probe_realism(*blobs(1), *blobs(2), BANDS, 3)
+    return probe_realism(*blobs(1), *blobs(2), BANDS, 3, repeats=2)
 
 
 def test_equals_cannot_be_told_apart(alike):
@@ -36,11 +36,13 @@ def test_equals_cannot_be_told_apart(alike):
     assert alike["network"] == pytest.approx(0.5, abs=0.18)
     assert alike["permuted"] == pytest.approx(0.5, abs=0.1)
     assert 0.02 < alike["linear_err"] < 0.08
-    assert (alike["n_real"], alike["n_simulated"]) == (80, 80)
+    assert 0 < alike["linear_scatter"] < 0.06
+    assert 0 < alike["network_scatter"] < 0.1
+    assert (alike["n_real"], alike["n_simulated"]) == (110, 110)
 
 
 def test_what_differs_is_found_by_both_and_named():
-    found = probe_realism(*blobs(1), *blobs(2, sigma=2.6, smooth=0.6), BANDS, 3)
+    found = probe_realism(*blobs(1), *blobs(2, sigma=2.6, smooth=0.6), BANDS, 3, repeats=2)
     assert found["linear"] > 0.99
     assert found["network"] > 0.9
     features = {name: (weight, alone) for name, weight, alone in found["features"]}
@@ -50,14 +52,35 @@ def test_what_differs_is_found_by_both_and_named():
 
 
 def test_same_seed_same_answer(alike):
-    again = probe_realism(*blobs(1), *blobs(2), BANDS, 3)
-    assert {**again, "network": 0} == {**alike, "network": 0}
+    again = probe_realism(*blobs(1), *blobs(2), BANDS, 3, repeats=2)
+    network = dict.fromkeys(("network", "network_err", "network_scatter"), 0)
+    assert {**again, **network} == {**alike, **network}
     assert again["network"] == pytest.approx(alike["network"], abs=0.02)
 
 
 def test_too_few_are_refused():
-    with pytest.raises(InputError, match="needs 50 real and 50 simulated stamps at least, received 20"):
-        probe_realism(*blobs(1, 20), *blobs(2), BANDS, 3)
+    with pytest.raises(InputError, match="needs 12 real and 12 simulated stamps at least, received 11"):
+        probe_realism(*blobs(1, 11), *blobs(2), BANDS, 3, repeats=2)
+
+
+def test_few_are_compared_by_the_linear_probe_alone_with_an_error_that_says_so():
+    images = np.concatenate([np.repeat([0, 1, 2, 3], 4), 4 + np.arange(64)])
+    found = probe_realism(*blobs(1, 16), *blobs(2, 64), BANDS, 3, images, repeats=2)
+    assert np.isnan(found["network"])
+    assert np.isnan(found["network_scatter"])
+    assert 0.04 < found["linear_err"] < 0.15
+    assert probe_realism(*blobs(1, 16), *blobs(2, 64, sigma=3.0), BANDS, 3, images, repeats=2)["linear"] > 0.9
+
+
+def test_stamps_of_one_image_are_never_divided():
+    label = np.repeat([0, 1], [20, 60])
+    images = np.concatenate([np.repeat([0, 1, 2], [8, 6, 6]), 3 + np.arange(60) // 2])
+    folds = _split(label, images, 1, 0)
+    assert len(folds) == 3
+    assert np.array_equal(np.sort(np.concatenate([test for _, test in folds])), np.arange(80))
+    for train, test in folds:
+        assert not np.intersect1d(images[train], images[test]).size
+        assert set(label[train]) == {0, 1}
 
 
 def test_features_are_finite_even_of_stamps_without_sky():
@@ -78,5 +101,7 @@ def test_magnitudes_are_matched():
     assert np.histogram(real[rows], np.arange(17, 26, 0.5))[0] == pytest.approx(
         np.histogram(simulated[others], np.arange(17, 26, 0.5))[0]
     )
+    few, many = match_magnitudes(real[:20], simulated, 5, ratio=4)
+    assert 4 * len(few) == len(many) > 40
     empty = match_magnitudes(np.array([10.0]), np.array([20.0]), 1)
     assert [len(part) for part in empty] == [0, 0]
