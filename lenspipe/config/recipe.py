@@ -85,7 +85,7 @@ _PATHS = (
     *(
         "survey",
         "simulate.into",
-        "ingest.targets",
+        "targets.table",
         "train.detector.data",
         "train.regressor.data",
         "find.detector",

@@ -14,7 +14,7 @@ from lenspipe.io.cards import read_card
 from lenspipe.io.store import Store
 from lenspipe.stages import find, ingest, model
 from lenspipe.stages.stamps import detector_folder, existing, regressor_folder, stamp_format
-from lenspipe.stages.targets import unseen_targets
+from lenspipe.stages.targets import read_targets, unseen_targets
 
 
 def plan(config: Config, store: Store) -> list[Unit]:
@@ -33,10 +33,10 @@ def plan(config: Config, store: Store) -> list[Unit]:
     ]
     if config.catalog.known:
         inputs.append(existing(config.catalog.known, "catalog.known"))
-    if config.ingest.targets:
-        inputs.append(existing(config.ingest.targets, "ingest.targets"))
+    if config.targets.table:
+        inputs.append(existing(config.targets.table, "targets.table"))
     payload = {"tiles": [tile.name for tile in tiles]}
-    settings = {**settings_of(config, "catalog"), "run_id": run_id(config)}
+    settings = {**settings_of(config, "catalog", "targets"), "run_id": run_id(config)}
     return [Unit("catalog", payload, tuple(inputs), settings)]
 
 
@@ -76,14 +76,16 @@ def work(unit: Unit, config: Config, store: Store) -> Done:
     outputs.append(store.root / "scores.parquet")
     write_table(scores, outputs[-1])
     counts = {"objects": len(table), "candidates": len(candidates)}
+    if config.targets.table and config.targets.where:
+        counts["not_selected"] = read_targets(config).not_selected
     return Done(tuple(outputs), counts, tuple(_unseen_targets(table, config, store)))
 
 
 def _unseen_targets(table, config: Config, store: Store) -> list[Quarantined]:
-    if not config.ingest.targets:
+    if not config.targets.table:
         return []
     left_out = {row.object for _, done in store.finished("ingest") for row in done.quarantined}
-    return unseen_targets(config.ingest.targets, left_out | set(np.asarray(table["object_id"], str)))
+    return unseen_targets(config, left_out | set(np.asarray(table["object_id"], str)))
 
 
 def run_id(config: Config) -> str:

@@ -17,7 +17,8 @@ from lenspipe.io.layout import find_images, group_files
 from lenspipe.io.shards import Shard
 from lenspipe.io.store import Store, safe_name
 from lenspipe.stages.simulate import plan as plan_simulate
-from lenspipe.stages.stamps import existing, stamp_format
+from lenspipe.stages.stamps import stamp_format
+from lenspipe.stages.targets import check_targets
 from lenspipe.stages.tile import read_pieces
 
 
@@ -31,14 +32,13 @@ def plan(config: Config, store: Store) -> list[Unit]:
     if not paths:
         return []
     form = stamp_format(config)
-    settings = {**settings_of(config, "ingest"), "stamps": form.__dict__}
+    settings = {**settings_of(config, "ingest", "targets"), "stamps": form.__dict__}
     settings["ingest"].pop("images")  # another tile in the list does not change this one
+    targets = check_targets(config, form.bands)
     units = []
     for image_set in group_files(paths, survey):
         files = [file.__dict__ for file in image_set.files]
-        inputs = tuple(file.path for file in image_set.files)
-        if config.ingest.targets:
-            inputs = (*inputs, existing(config.ingest.targets, "ingest.targets"))
+        inputs = (*(file.path for file in image_set.files), *targets)
         units.append(Unit(image_set.name, {"files": files}, inputs, settings))
     return units
 
@@ -73,20 +73,24 @@ def work(unit: Unit, config: Config, store: Store) -> Done:
     survey, form = load_survey(config.survey), stamp_format(config)
     image_set = ImageSet(unit.name, tuple(ImageFile(**file) for file in unit.payload["files"]))
     pixels, rows = shard_path(store, unit.name), objects_path(store, unit.name)
-    objects, rejected = [], []
+    objects, rejected, not_selected = [], [], 0
     try:
         with writing_shard(pixels, form, survey.name, config.run.seed) as shard:
             for piece in read_pieces(image_set, survey, form, config):
                 shard.append(piece.flux, piece.noise_sigma, piece.psf_fwhm, piece.electrons_per_njy)
                 objects.append(piece.objects)
                 rejected += piece.rejected
+                not_selected += piece.not_selected
             table = _number_rows(vstack(objects, metadata_conflicts="silent"), form)
             write_table(table, rows)
     except Rejected as fault:
         path = fault.path or image_set.files[0].path
         row = Quarantined(path, fault.reason, fault.detail, fault.hdu, unit=unit.name)
         return Done((), {"objects": 0}, (row,))
-    return Done((pixels, rows), {"objects": len(table)}, tuple(rejected))
+    counts = {"objects": len(table)}
+    if config.targets.where and not config.targets.table:
+        counts["not_selected"] = not_selected
+    return Done((pixels, rows), counts, tuple(rejected))
 
 
 def ingest_images(

@@ -16,7 +16,7 @@ from lenspipe.config import Config
 from lenspipe.core.errors import Rejected
 from lenspipe.core.survey import NJY_ZERO_POINT, Survey, same_scale
 from lenspipe.core.types import BandImage, Calibration, ImageSet, Quarantined, RawBand, StampFormat
-from lenspipe.stages.targets import read_targets
+from lenspipe.stages.targets import read_targets, select_sources
 
 #: Rows of a strip, without margins, where every row is searched.
 STRIP = 1024
@@ -28,7 +28,8 @@ _MARGIN = 64  # px, at least
 class Piece:
     """Some objects of a tile: stamps (n, y, x, band), noise (n, band), what is known of them, and who was left out.
 
-    `objects` has the columns of `core.schema.object_columns` but `name`, and `edge_distance` [px].
+    `objects` has the columns of `core.schema.object_columns` but `name`, and `edge_distance` [px];
+    `not_selected` counts the sources that `targets.where` took away.
     """
 
     flux: np.ndarray
@@ -37,6 +38,7 @@ class Piece:
     electrons_per_njy: np.ndarray
     objects: Any
     rejected: tuple[Quarantined, ...] = ()
+    not_selected: int = 0
 
 
 def read_pieces(image_set: ImageSet, survey: Survey, form: StampFormat, config: Config) -> Iterator[Piece]:
@@ -98,7 +100,7 @@ class _Tile:
             table = Table({"x": [(width - 1) / 2], "y": [(height - 1) / 2]})
             table["object_id"] = np.array([self.name])
             yield table, (slice(0, height), slice(0, width))
-        elif self.config.ingest.targets:
+        elif self.config.targets.table:
             yield from self._place_targets()
         else:
             yield from self._detect_targets()
@@ -132,7 +134,7 @@ class _Tile:
         from astropy.table import Table
 
         height, width = self.shape
-        place = self._pixels_of(read_targets(self.config.ingest.targets))
+        place = self._pixels_of(read_targets(self.config).placed)
         order = np.argsort(place["y"], kind="stable")
         y = np.asarray(place["y"])[order]
         far = np.diff(y, prepend=-np.inf) > 2 * self.margin
@@ -184,6 +186,9 @@ class _Tile:
             for name, reason in zip(targets["object_id"], reasons, strict=True)
             if reason
         )
+        wanted = select_sources(self.config, objects)  # after what cannot be measured has been named
+        not_selected = int((keep & ~wanted).sum())
+        keep &= wanted
         count = int(keep.sum())
         local = {
             name: np.tile(
@@ -193,7 +198,15 @@ class _Tile:
         }
         every = keep.all()
         flux = stamps.flux if every else stamps.flux[keep]
-        return Piece(flux, stamps.noise_sigma[keep], objects=objects[keep], rejected=rejected, **local)
+        kept = objects[keep]
+        return Piece(
+            flux,
+            stamps.noise_sigma[keep],
+            objects=kept,
+            rejected=rejected,
+            not_selected=not_selected,
+            **local,
+        )
 
     def _cut_band(self, band: str, x: np.ndarray, y: np.ndarray, window: tuple[slice, slice]):
         from lenspipe.imaging.calibrate import calibrate_image
