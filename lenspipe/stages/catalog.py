@@ -47,8 +47,9 @@ def candidates_path(store: Store) -> Path:
 
 def work(unit: Unit, config: Config, store: Store) -> Done:
     """Write ``scores.parquet`` (every scored object) and the candidates in four formats."""
-    from lenspipe.catalog.candidates import merge_detections, rank_candidates
+    from lenspipe.catalog.candidates import rank_candidates
     from lenspipe.catalog.crossmatch import match_known
+    from lenspipe.catalog.duplicates import merge_detections
     from lenspipe.io.tables import order_columns, read_table, write_catalog, write_table
 
     form = stamp_format(config)
@@ -109,14 +110,9 @@ def _join_tiles(tiles, store: Store, columns):
             objects[name] = scores[name]
         if model.posteriors_path(store, tile).exists():
             _add_posteriors(objects, read_table(model.posteriors_path(store, tile)))
-        edge = objects["edge_distance"]
-        objects = order_columns(objects, columns)
-        objects["edge_distance"] = edge
-        parts.append(objects)
+        parts.append(order_columns(objects, columns))
     if not parts:
-        table = empty_catalog(columns)
-        table["edge_distance"] = np.zeros(0)
-        return table
+        return empty_catalog(columns)
     return vstack(parts, metadata_conflicts="silent")
 
 
