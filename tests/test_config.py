@@ -57,7 +57,9 @@ def test_later_set_wins_and_bare_words_are_strings():
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("ingest.targts=x", "unknown key 'ingest.targts'; did you mean 'ingest.targets'"),
+        ("targets.tabel=x", "unknown key 'targets.tabel'; did you mean 'targets.table'"),
+        ("targets.where=mag_r < ", 'targets.where = "mag_r <": at character [0-9]+: invalid syntax'),
+        ("targets.where=mag_r.x < 2", "Attribute has no place in a cut"),
         ("run.seed=minus", "run.seed: .*integer.*'minus'"),
         ("run.seed=-1", "run.seed: .*greater than or equal to 0"),
         ("run.seed", "--set expects key=value"),

@@ -89,7 +89,8 @@ def scan(
     settings: dict[str, Any] = {
         "survey": survey,
         "run": {"seed": seed},
-        "ingest": {"images": images, "targets": targets, "kind": as_, "keep": keep, "resample": resample},
+        "targets": {"table": targets},
+        "ingest": {"images": images, "kind": as_, "keep": keep, "resample": resample},
         "find": {"detector": detector},
         "model": {"regressor": regressor},
         "catalog": {} if threshold is None else {"threshold": threshold},

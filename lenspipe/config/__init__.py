@@ -25,6 +25,7 @@ from lenspipe.config.sections import (
     ReportSection,
     RunSection,
     SlipSection,
+    TargetsSection,
     TrainSection,
     TrainSections,
 )
@@ -45,6 +46,7 @@ __all__ = [
     "Section",
     "SimulateSection",
     "SlipSection",
+    "TargetsSection",
     "TilesSection",
     "TrainSection",
     "TrainSections",

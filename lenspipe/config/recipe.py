@@ -82,7 +82,7 @@ def _explain(item: Any) -> str:
 
 #: Settings that name a file or folder, or several.
 _PATHS = (
-    *("survey", "ingest.targets", "train.detector.data", "train.regressor.data", "find.detector"),
+    *("survey", "targets.table", "train.detector.data", "train.regressor.data", "find.detector"),
     *("model.regressor", "catalog.known", "slip.spectroscopy"),
 )
 _PATH_LISTS = ("simulate.into", "ingest.images")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from lenspipe.config.base import Section
 from lenspipe.config.simulation import SimulateSection
+from lenspipe.core.expressions import parse_cut
 
 TARGETS = ("theta_e", "sigma_v", "z_lens", "z_src")
 
@@ -23,13 +24,30 @@ class RunSection(Section):
     threads: int = Field(1, ge=1, description="threads of a network at prediction, per worker")
 
 
+class TargetsSection(Section):
+    """The objects that are looked at."""
+
+    table: str = Field("", description="table with ra, dec [deg] (and id); empty = detect sources")
+    where: str = Field(
+        "",
+        description="cut on the table's columns, or on those of detected sources: x, y, edge_distance [px], "
+        "ra, dec [deg], mag_<band>, snr_<band>, flags; e.g. mag_r < 22 and mag_g - mag_r > 0.8; empty = all",
+    )
+
+    @field_validator("where")
+    @classmethod
+    def _where_is_a_cut(cls, text: str) -> str:
+        if text.strip():
+            parse_cut(text, "targets.where")
+        return text
+
+
 class IngestSection(Section):
     """Tiles and cutouts to stamps."""
 
     images: tuple[str, ...] = Field(
         (), description="files, folders or glob patterns; empty = the run's mock tiles"
     )
-    targets: str = Field("", description="table with ra, dec [deg] (and id); empty = detect sources")
     keep: bool = Field(
         True, description="store all stamps; false = score them as they are cut, store only the candidates'"
     )
@@ -51,6 +69,9 @@ class IngestSection(Section):
     mask_saturated: bool = Field(True, description="leave out detected sources with saturated pixels")
     max_bad_fraction: float = Field(
         0.25, ge=0, le=1, description="largest fraction of unusable pixels in any band of a stamp"
+    )
+    max_rejected: float = Field(
+        0.05, ge=0, le=1, description="a tile that loses more of its objects, those at its edge apart, fails"
     )
 
 
@@ -106,7 +127,9 @@ class CatalogSection(Section):
 
     threshold: float = Field(0.5, ge=0, le=1, description="least score of a candidate")
     top: int = Field(0, ge=0, description="keep at most so many, best first; 0 = all")
-    merge_radius: float = Field(1.0, gt=0, description="detections closer than this are one object [arcsec]")
+    merge_radius: float = Field(
+        1.0, gt=0, le=30, description="detections in different tiles closer than this are one object [arcsec]"
+    )
     known: str = Field("", description="table of known lenses to match: name, ra, dec")
     known_radius: float = Field(3.0, gt=0, description="match radius [arcsec]")
     prefix: str = Field("LP", description="acronym in IAU names")
@@ -138,6 +161,7 @@ class Config(Section):
     survey: str = Field("des", description="packaged survey, or path of a survey file")
     run: RunSection = RunSection()
     simulate: SimulateSection = SimulateSection()
+    targets: TargetsSection = TargetsSection()
     ingest: IngestSection = IngestSection()
     train: TrainSections = TrainSections()
     find: FindSection = FindSection()

@@ -138,6 +138,7 @@ def photometry_columns(bands: Sequence[str]) -> list[Column]:
 _CONTEXT = (
     Column("known_name", "str", "", "meta.id.cross", "nearest known lens of the table given"),
     Column("known_sep", "f4", "arcsec", "pos.angDistance", "distance to it"),
+    Column("healpix", "i8", "", "pos.healpix", "HEALPix cell, NSIDE 2048, nested, ICRS; -1 = no position"),
     Column("flags", "i4", "", "meta.code.qual", "sum of flag bits; see the flag table"),
     Column("run_id", "str", "", "meta.id;meta.dataset", "identifier of the run's configuration and code"),
 )

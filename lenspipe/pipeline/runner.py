@@ -21,6 +21,7 @@ from lenspipe.core.types import Done, Stage, Unit
 from lenspipe.core.version import code_version
 from lenspipe.io.files import sweep_parts, write_json, write_text
 from lenspipe.io.store import STATE, Store
+from lenspipe.pipeline.books import balance_run
 from lenspipe.pipeline.executor import Executor
 from lenspipe.pipeline.journal import Journal, chatter_to
 from lenspipe.pipeline.record import close_record, count_objects, open_record
@@ -156,6 +157,9 @@ def run(
                 # half a training set or ensemble is none, and of nothing comes nothing
                 if failed and entry and (stage.gather is not None or not entry["done"]):
                     broken |= set(stage.writes)
+            failures += _check_books(
+                config, store, journal, record, [stage.name for stage in chosen], failures
+            )
             status = "partial" if failures else "done"
         except KeyboardInterrupt:
             status = "interrupted"
@@ -170,6 +174,30 @@ def run(
             close_record(record, status, failures, store, STAGES)
             journal.write("run_ended", status=status)
     return {"done": OK, "partial": PARTIAL, "interrupted": INTERRUPTED}[status]
+
+
+def _check_books(
+    config: Config, store: Store, journal: Journal, record: dict, stages: list[str], failures: list[dict]
+) -> list[dict]:
+    """Say what became of the objects of each tile; return the tiles at fault as failures."""
+    balance = balance_run(config, store, stages)
+    if balance is None:
+        return []
+    record["books"] = balance.total
+    for line in balance.lines:
+        journal.write("books", line=line)
+    shown = balance.lines if len(balance.lines) <= _SHOWN_TILES else ()
+    for line in (*shown, balance.total):
+        journal.say(line)
+    failed = {failure["unit"] for failure in failures}  # their books are open, and they are named already
+    faults = {tile: fault for tile, fault in balance.faults.items() if tile not in failed}
+    for tile, fault in faults.items():
+        journal.say(f"{tile}: {fault}: see {store.root / 'quarantine.ecsv'}")
+    return [{"stage": "ingest", "unit": tile, "error": fault} for tile, fault in faults.items()]
+
+
+#: Books of so many tiles are printed; those of more are in log.jsonl.
+_SHOWN_TILES = 20
 
 
 def _interrupt(*_) -> None:

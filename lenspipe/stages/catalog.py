@@ -14,7 +14,7 @@ from lenspipe.io.cards import read_card
 from lenspipe.io.store import Store
 from lenspipe.stages import find, ingest, model
 from lenspipe.stages.stamps import detector_folder, existing, regressor_folder, stamp_format
-from lenspipe.stages.targets import unseen_targets
+from lenspipe.stages.targets import read_targets, unseen_targets
 
 
 def plan(config: Config, store: Store) -> list[Unit]:
@@ -33,10 +33,10 @@ def plan(config: Config, store: Store) -> list[Unit]:
     ]
     if config.catalog.known:
         inputs.append(existing(config.catalog.known, "catalog.known"))
-    if config.ingest.targets:
-        inputs.append(existing(config.ingest.targets, "ingest.targets"))
+    if config.targets.table:
+        inputs.append(existing(config.targets.table, "targets.table"))
     payload = {"tiles": [tile.name for tile in tiles]}
-    settings = {**settings_of(config, "catalog"), "run_id": run_id(config)}
+    settings = {**settings_of(config, "catalog", "targets"), "run_id": run_id(config)}
     return [Unit("catalog", payload, tuple(inputs), settings)]
 
 
@@ -47,8 +47,9 @@ def candidates_path(store: Store) -> Path:
 
 def work(unit: Unit, config: Config, store: Store) -> Done:
     """Write ``scores.parquet`` (every scored object) and the candidates in four formats."""
-    from lenspipe.catalog.candidates import merge_detections, rank_candidates
+    from lenspipe.catalog.candidates import rank_candidates
     from lenspipe.catalog.crossmatch import match_known
+    from lenspipe.catalog.duplicates import merge_detections
     from lenspipe.io.tables import order_columns, read_table, write_catalog, write_table
 
     form = stamp_format(config)
@@ -76,11 +77,13 @@ def work(unit: Unit, config: Config, store: Store) -> Done:
     outputs.append(store.root / "scores.parquet")
     write_table(scores, outputs[-1])
     counts = {"objects": len(table), "candidates": len(candidates)}
+    if config.targets.table and config.targets.where:
+        counts["not_selected"] = read_targets(config).not_selected
     return Done(tuple(outputs), counts, tuple(_unseen_targets(table, config, store)))
 
 
 def _unseen_targets(table, config: Config, store: Store) -> list[Quarantined]:
-    if not config.ingest.targets:
+    if not config.targets.table:
         return []
     left_out = {
         row.object
@@ -88,7 +91,7 @@ def _unseen_targets(table, config: Config, store: Store) -> list[Quarantined]:
         for _, done in store.finished(stage)
         for row in done.quarantined
     }
-    return unseen_targets(config.ingest.targets, left_out | set(np.asarray(table["object_id"], str)))
+    return unseen_targets(config, left_out | set(np.asarray(table["object_id"], str)))
 
 
 def run_id(config: Config) -> str:
@@ -112,14 +115,9 @@ def _join_tiles(tiles, config: Config, store: Store, columns):
             objects[name] = scores[name]
         if model.posteriors_path(store, tile).exists():
             _add_posteriors(objects, read_table(model.posteriors_path(store, tile)))
-        edge = objects["edge_distance"]
-        objects = order_columns(objects, columns)
-        objects["edge_distance"] = edge
-        parts.append(objects)
+        parts.append(order_columns(objects, columns))
     if not parts:
-        table = empty_catalog(columns)
-        table["edge_distance"] = np.zeros(0)
-        return table
+        return empty_catalog(columns)
     return vstack(parts, metadata_conflicts="silent")
 
 

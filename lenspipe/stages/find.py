@@ -81,7 +81,7 @@ def _score_images(unit: Unit, config: Config, store: Store) -> Done:
         ingest.objects_path(config, store, unit.name),
         scores_path(store, unit.name),
     )
-    pieces, scores, stored = [], [], 0
+    ledger, scores, stamps = ingest.Ledger(), [], []
     try:
         with writing_shard(outputs[0], form, survey.name, config.run.seed) as shard:
             for piece in read_pieces(ingest.tile_of(unit), survey, form, config):
@@ -89,18 +89,17 @@ def _score_images(unit: Unit, config: Config, store: Store) -> Done:
                 chosen = np.asarray(table["score"]) >= config.catalog.threshold
                 local = (piece.flux, piece.noise_sigma, piece.psf_fwhm, piece.electrons_per_njy)
                 shard.append(*(values[chosen] for values in local), piece.psf_image)
-                piece.objects["stamp"] = np.where(chosen, stored + np.cumsum(chosen) - 1, -1)
-                stored += int(chosen.sum())
-                pieces.append((piece.objects, piece.rejected))
+                ledger.enter(piece)
                 scores.append(table)
-            stamp = np.concatenate([np.asarray(objects["stamp"]) for objects, _ in pieces])
-            objects, rejected = ingest.join_objects(pieces, form)
-            objects["stamp"] = stamp
+                stamps.append(chosen)
+            objects, kept = ledger.close(form, config), np.concatenate(stamps)
+            objects["stamp"] = np.where(kept, np.cumsum(kept) - 1, -1)
             write_table(objects, outputs[1])
             write_table(_join(scores), outputs[2])
     except Rejected as fault:
         return ingest.reject_tile(unit, fault)
-    return Done(outputs, {"objects": len(objects), "scored": len(objects)}, rejected)
+    counts = {**ledger.counts(config), "scored": len(objects)}
+    return Done(outputs, counts, tuple(ledger.rejected))
 
 
 def _scorer(config: Config, store: Store) -> Callable[[np.ndarray, np.ndarray], Any]:

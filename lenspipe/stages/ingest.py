@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from astropy.table import vstack
 
+from lenspipe.catalog.accounts import check_rejects
 from lenspipe.config import Config, settings_of
 from lenspipe.core.errors import Rejected
 from lenspipe.core.schema import object_columns
@@ -18,8 +20,9 @@ from lenspipe.io.shards import Shard
 from lenspipe.io.store import Store, safe_name
 from lenspipe.io.tables import order_columns, write_table
 from lenspipe.stages.simulate import tile_paths
-from lenspipe.stages.stamps import existing, stamp_format
-from lenspipe.stages.tile import read_pieces
+from lenspipe.stages.stamps import stamp_format
+from lenspipe.stages.targets import check_targets
+from lenspipe.stages.tile import Piece, read_pieces
 
 
 def plan(config: Config, store: Store) -> list[Unit]:
@@ -37,14 +40,13 @@ def list_tiles(config: Config, store: Store) -> list[Unit]:
     if not paths:
         return []
     form = stamp_format(config)
-    settings = {**settings_of(config, "ingest"), "stamps": form.__dict__}
+    settings = {**settings_of(config, "ingest", "targets"), "stamps": form.__dict__}
     settings["ingest"].pop("images")  # another tile in the list does not change this one
+    targets = check_targets(config, form.bands)
     units = []
     for image_set in group_files(paths, survey):
         files = [file.__dict__ for file in image_set.files]
-        inputs = tuple(file.path for file in image_set.files)
-        if config.ingest.targets:
-            inputs = (*inputs, existing(config.ingest.targets, "ingest.targets"))
+        inputs = (*(file.path for file in image_set.files), *targets)
         units.append(Unit(image_set.name, {"files": files}, inputs, settings))
     return units
 
@@ -66,20 +68,20 @@ def work(unit: Unit, config: Config, store: Store) -> Done:
 
     survey, form = load_survey(config.survey), stamp_format(config)
     pixels, rows = shard_path(config, store, unit.name), objects_path(config, store, unit.name)
-    pieces = []
+    ledger = Ledger()
     try:
         with writing_shard(pixels, form, survey.name, config.run.seed) as shard:
             for piece in read_pieces(tile_of(unit), survey, form, config):
                 shard.append(
                     piece.flux, piece.noise_sigma, piece.psf_fwhm, piece.electrons_per_njy, piece.psf_image
                 )
-                pieces.append((piece.objects, piece.rejected))
-            objects, rejected = join_objects(pieces, form)
+                ledger.enter(piece)
+            objects = ledger.close(form, config)
             objects["stamp"] = np.arange(len(objects))
             write_table(objects, rows)
     except Rejected as fault:
         return reject_tile(unit, fault)
-    return Done((pixels, rows), {"objects": len(objects)}, rejected)
+    return Done((pixels, rows), ledger.counts(config), tuple(ledger.rejected))
 
 
 def tile_of(unit: Unit) -> ImageSet:
@@ -91,17 +93,49 @@ def reject_tile(unit: Unit, fault: Rejected) -> Done:
     """Return what is left of a tile that cannot be used: its name and the reason."""
     path = fault.path or unit.payload["files"][0]["path"]
     return Done(
-        (), {"objects": 0}, (Quarantined(path, fault.reason, fault.detail, fault.hdu, unit=unit.name),)
+        (),
+        {"found": 0, "objects": 0},
+        (Quarantined(path, fault.reason, fault.detail, fault.hdu, unit=unit.name),),
     )
 
 
-def join_objects(pieces: list[tuple[Any, tuple]], form: StampFormat) -> tuple[Any, tuple[Quarantined, ...]]:
-    """Return the table of a tile's objects, in the registry's columns and ``edge_distance``, and those left out."""
-    table = vstack([objects for objects, _ in pieces], metadata_conflicts="silent")
-    edge = table["edge_distance"]
-    table = order_columns(table, object_columns(form.bands))
-    table["edge_distance"] = edge
-    return table, tuple(row for _, rejected in pieces for row in rejected)
+class Ledger:
+    """What became of a tile's targets, piece by piece: the books that `catalog.accounts` checks."""
+
+    def __init__(self):
+        self.found = self.not_selected = self.stored = 0
+        self.objects: list[Any] = []
+        self.rejected: list[Quarantined] = []
+
+    def enter(self, piece: Piece) -> None:
+        """Add a piece."""
+        self.found += piece.found
+        self.not_selected += piece.not_selected
+        self.stored += len(piece.flux)
+        self.objects.append(piece.objects)
+        self.rejected += piece.rejected
+
+    def close(self, form: StampFormat, config: Config) -> Any:
+        """Return the table of the tile's objects, in the registry's columns and ``edge_distance``.
+
+        Raises
+        ------
+        Rejected
+            ``too_many_rejects`` if more objects were lost than a good tile loses.
+        """
+        lost = Counter(row.reason for row in self.rejected)
+        check_rejects(self.found, lost, config.ingest.max_rejected)
+        table = vstack(self.objects, metadata_conflicts="silent")
+        edge = table["edge_distance"]
+        table = order_columns(table, object_columns(form.bands))
+        table["edge_distance"] = edge
+        return table
+
+    def counts(self, config: Config) -> dict[str, int]:
+        """Return the counts of the unit: targets found, stamps stored, sources cut away where that was asked for."""
+        counts = {"found": self.found, "objects": self.stored}
+        cut = config.targets.where and not config.targets.table
+        return counts | ({"not_selected": self.not_selected} if cut else {})
 
 
 def ingest_images(

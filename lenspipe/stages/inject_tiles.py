@@ -58,7 +58,7 @@ def plan_tiles(config: Config, store: Store) -> list[Unit]:
         "clumps": section.realism.clumps,
     }
     settings["ingest"].pop("images")
-    targets = (existing(config.ingest.targets, "ingest.targets"),) if config.ingest.targets else ()
+    targets = (existing(config.targets.table, "targets.table"),) if config.targets.table else ()
     units = []
     for image_set in group_files(map(str, paths), survey):
         payload = {"kind": "paint", "bands": form.bands, "files": [file.__dict__ for file in image_set.files]}

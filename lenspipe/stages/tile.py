@@ -18,7 +18,7 @@ from lenspipe.core.schema import Flag
 from lenspipe.core.survey import NJY_ZERO_POINT, Survey, same_scale
 from lenspipe.core.types import BandImage, Calibration, ImageSet, Quarantined, RawBand, StampFormat
 from lenspipe.imaging.stamps import pixel_ratio
-from lenspipe.stages.targets import read_targets
+from lenspipe.stages.targets import read_targets, select_sources
 
 Window = tuple[slice, slice]  # rows, columns of the first band
 #: Rows of a strip, without margins, where every row is searched.
@@ -34,6 +34,7 @@ class Piece:
 
     `objects` has the columns of `core.schema.object_columns` but `name`, and `edge_distance` [px]; `rejected`
     are those left out. `psf_image` (band, k, k) holds a star on the stamps' pixels, where the survey gives one.
+    `found` counts the targets looked at, `not_selected` the sources that `targets.where` took away.
     """
 
     flux: np.ndarray
@@ -43,6 +44,8 @@ class Piece:
     objects: Any
     rejected: tuple[Quarantined, ...] = ()
     psf_image: np.ndarray | None = None
+    found: int = 0
+    not_selected: int = 0
 
 
 def read_pieces(image_set: ImageSet, survey: Survey, form: StampFormat, config: Config) -> Iterator[Piece]:
@@ -106,7 +109,7 @@ class _Tile:
             table = Table({"x": [(width - 1) / 2], "y": [(height - 1) / 2]})
             table["object_id"] = np.array([self.name])
             yield table, (slice(0, height), slice(0, width)), []
-        elif self.config.ingest.targets:
+        elif self.config.targets.table:
             yield from self._place_targets()
         else:
             yield from self._detect_targets()
@@ -150,10 +153,12 @@ class _Tile:
         from astropy.table import Table
 
         height, width = self.shape
-        place = self._pixels_of(read_targets(self.config.ingest.targets))
+        place = self._pixels_of(read_targets(self.config).placed)
         order = np.argsort(place["y"], kind="stable")
         y = np.asarray(place["y"])[order]
         far = np.diff(y, prepend=-np.inf) > 2 * self.margin
+        if not len(order):
+            yield place["x", "y", "object_id"], (slice(0, 1), slice(0, 1)), []
         start = 0
         while start < len(order):
             end = start + 1
@@ -205,6 +210,9 @@ class _Tile:
                 if reason
             ),
         )
+        wanted = select_sources(self.config, objects)  # after what cannot be measured has been named
+        not_selected = int((keep & ~wanted).sum())
+        keep &= wanted
         count = int(keep.sum())
         local = {
             name: np.tile(
@@ -220,6 +228,8 @@ class _Tile:
             objects=objects[keep],
             rejected=rejected,
             psf_image=self.psf_image,
+            found=len(targets) + len(left_out),
+            not_selected=not_selected,
             **local,
         )
 

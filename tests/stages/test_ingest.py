@@ -9,7 +9,7 @@ from astropy.table import Table
 from astropy.wcs import WCS
 
 from lenspipe.config import Config, load_config
-from lenspipe.core.errors import InputError, Rejected
+from lenspipe.core.errors import ConfigError, InputError, Rejected
 from lenspipe.core.schema import Flag
 from lenspipe.core.survey import load_survey
 from lenspipe.core.types import ImageFile, ImageSet, Unit
@@ -133,7 +133,7 @@ def test_a_small_image_is_a_cutout_of_its_centre_padded_if_need_be(tmp_path):
         read_objects(store, "obj"),
         read_stamps(store, "obj"),
     )
-    assert results["obj"].counts == {"objects": 1}
+    assert results["obj"].counts == {"found": 1, "objects": 1}
     assert list(table["object_id"]) == ["obj"]
     assert np.isnan(table["ra"][0])
     flags = Flag(int(table["flags"][0]))
@@ -141,7 +141,7 @@ def test_a_small_image_is_a_cutout_of_its_centre_padded_if_need_be(tmp_path):
     assert (shard.image[0, 0] == 0).all()
     assert shard.noise_sigma[0] == pytest.approx(5.0, rel=0.2)
     as_tile, store = run(tmp_path / "t", [folder], "ingest.kind=tile", "ingest.size=16")
-    assert as_tile["obj"].counts == {"objects": 1}
+    assert as_tile["obj"].counts == {"found": 1, "objects": 1}
     assert list(read_objects(store, "obj")["object_id"]) == ["obj-00000"]
 
 
@@ -168,15 +168,15 @@ def test_targets_of_a_table_are_cut_with_their_ids(tmp_path):
     ra, dec = make_wcs().all_pix2world([100.0, 300.0, 5000.0], [120.0, 90.0, 0.0], 0)
     Table({"id": ["first", "second", "far"], "ra": ra, "dec": dec}).write(tmp_path / "targets.csv")
     tile = write_tile(tmp_path / "in")
-    _, store = run(tmp_path, [tile], f"ingest.targets={tmp_path / 'targets.csv'}")
+    _, store = run(tmp_path, [tile], f"targets.table={tmp_path / 'targets.csv'}")
     table = read_objects(store, "T1")
     assert list(table["object_id"]) == ["second", "first"]  # by rows of the image
     assert np.asarray(table["x"]) == pytest.approx([300.0, 100.0], abs=1e-3)
     with pytest.raises(InputError, match="which is not there"):
-        run(tmp_path, [tile], "ingest.targets=gone.csv")
+        run(tmp_path, [tile], "targets.table=gone.csv")
     Table({"RA": ra}).write(tmp_path / "bad.csv")
     with pytest.raises(InputError, match="ra, dec not found"):
-        run(tmp_path, [tile], f"ingest.targets={tmp_path / 'bad.csv'}")
+        run(tmp_path, [tile], f"targets.table={tmp_path / 'bad.csv'}")
 
 
 def test_a_missing_band_is_never_scored_as_zeros(tmp_path):
@@ -348,8 +348,20 @@ def test_what_an_extension_leaves_to_the_primary_header_is_read_there(tmp_path):
 def test_targets_without_a_place_stop_nothing(tmp_path):
     ra, dec = make_wcs().all_pix2world([100.0, 300.0], [120.0, 90.0], 0)
     Table({"id": ["a", "lost"], "ra": [ra[0], np.nan], "dec": dec}).write(tmp_path / "targets.csv")
-    results, store = run(
-        tmp_path, [write_tile(tmp_path / "in")], f"ingest.targets={tmp_path / 'targets.csv'}"
-    )
+    results, store = run(tmp_path, [write_tile(tmp_path / "in")], f"targets.table={tmp_path / 'targets.csv'}")
     assert list(read_objects(store, "T1")["object_id"]) == ["a"]
     assert not results["T1"].quarantined  # named once by *catalog*, not by every tile
+
+
+def test_sources_are_cut_away_by_what_was_measured_and_counted(tmp_path):
+    folder = write_tile(tmp_path / "in")
+    results, store = run(tmp_path, [folder], "targets.where=mag_i < 22 and x > 250")
+    assert results["T1"].counts == {"found": 4, "objects": 1, "not_selected": 2}
+    (rejected,) = results["T1"].quarantined
+    assert rejected.reason == "edge"  # not measured, so not cut away
+    assert read_objects(store, "T1")["x"][0] == pytest.approx(300, abs=0.2)
+    assert len(read_stamps(store, "T1").image) == 1
+    results, _ = run(tmp_path / "none", [folder], "targets.where=x < 0")
+    assert results["T1"].counts == {"found": 4, "objects": 0, "not_selected": 3}
+    with pytest.raises(ConfigError, match="no column 'mag_q'"):
+        run(tmp_path / "plan", [folder], "targets.where=mag_q < 22")
