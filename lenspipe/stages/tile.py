@@ -48,12 +48,19 @@ def read_pieces(image_set: ImageSet, survey: Survey, form: StampFormat, config: 
         If the whole image cannot be used; also after the first pieces, where it shows only then.
     """
     from lenspipe.io.bands import open_bands
+    from lenspipe.io.collections import holds_members
     from lenspipe.io.planes import list_planes
 
-    planes = list_planes(image_set, survey)
+    collection = holds_members(image_set)
+    planes = [] if collection else list_planes(image_set, survey)
+    if collection or any(plane.object for plane in planes):
+        from lenspipe.stages.collection import cut_members
+
+        yield from cut_members(image_set, planes, survey, form, config)
+        return
     _require_bands(planes, form.bands)
     with open_bands(planes, form.bands) as bands:
-        tile = _Tile(image_set, bands, survey, form, config)
+        tile = Tile(image_set, bands, survey, form, config)
         for targets, window in tile.find_targets():
             for start in range(0, max(1, len(targets)), _AT_ONCE):
                 yield tile.cut(targets[start : start + _AT_ONCE], window)
@@ -69,10 +76,10 @@ def load_band(planes, band: str, survey: Survey, form: StampFormat, config: Conf
         return calibrate_image(_with_sky(bands[band].read(), cal), cal)
 
 
-class _Tile:
+class Tile:
     """The open bands of a tile with their calibrations."""
 
-    def __init__(self, image_set, bands, survey: Survey, form: StampFormat, config: Config):
+    def __init__(self, image_set, bands, survey: Survey, form: StampFormat, config: Config, cutout=False):
         self.name, self.path = image_set.name, image_set.files[0].path
         self.bands, self.form, self.config = bands, form, config
         self.first = survey.detection_band if survey.detection_band in form.bands else form.bands[0]
@@ -82,10 +89,11 @@ class _Tile:
         self.rescaled = {
             band: not same_scale(form.pixel_scale / cal.pixel_scale, 1.0) for band, cal in self.cals.items()
         }
-        self.is_cutout = _is_cutout(self.shape, self.cal.pixel_scale, form, config)
+        self.is_cutout = cutout or _is_cutout(self.shape, self.cal.pixel_scale, form, config)
         scales = [form.pixel_scale / cal.pixel_scale for cal in self.cals.values()]
         self.margin = max(_MARGIN, int(0.8 * form.size * max(1.0, *scales)) + 8)
         self._read: dict[str, tuple[tuple[slice, slice], RawBand]] = {}
+        self._widths: dict[str, Any] = {}
 
     # -- targets -----------------------------------------------------------------------------
 
@@ -185,11 +193,10 @@ class _Tile:
             if reason
         )
         count = int(keep.sum())
+        gain = np.float32([self.cals[band].electrons_per_njy for band in self.form.bands])
         local = {
-            name: np.tile(
-                np.float32([getattr(self.cals[band], name) for band in self.form.bands]), (count, 1)
-            )
-            for name in ("psf_fwhm", "electrons_per_njy")
+            "psf_fwhm": np.stack([self._psf_fwhm(band, x[keep], y[keep], window) for band in cuts], axis=-1),
+            "electrons_per_njy": np.tile(gain, (count, 1)),
         }
         every = keep.all()
         flux = stamps.flux if every else stamps.flux[keep]
@@ -209,6 +216,24 @@ class _Tile:
         )
         grid = (self.cal.wcs[rows, columns], self.cal.pixel_scale) if self.moved[band] else None
         return cut_stamps(image, x - columns.start, y - rows.start, self.form, grid)
+
+    def _psf_fwhm(self, band: str, x: np.ndarray, y: np.ndarray, window: tuple[slice, slice]) -> np.ndarray:
+        """Return the PSF's FWHM [arcsec] of a band where objects are."""
+        from lenspipe.imaging.calibrate import psf_width
+        from lenspipe.imaging.psfmodel import look_up_width, width_over
+
+        opened, cal = self.bands[band], self.cals[band]
+        if self.moved[band] and len(x):
+            window = self._window_of(band, window)
+            x, y = cal.wcs.all_world2pix(*self.cal.wcs.all_pix2world(x, y, 0), 0, quiet=True)
+        if opened.has_psf_size and len(x):
+            sizes = opened.read_psf_size(*window)
+            return look_up_width(sizes, x - window[1].start, y - window[0].start, cal.psf_fwhm)
+        if opened.psf_model is None:
+            return np.full(len(x), cal.psf_fwhm, np.float32)
+        if band not in self._widths:
+            self._widths[band] = width_over(opened.psf_model, opened.shape, psf_width)
+        return np.float32(self._widths[band](x, y) * cal.pixel_scale)
 
     def _window_of(self, band: str, window: tuple[slice, slice]) -> tuple[slice, slice]:
         """Return the part of another grid that a window of the first band's covers; at least two pixels."""
@@ -291,10 +316,17 @@ class _Tile:
 def _calibrate(band, survey: Survey, form: StampFormat, config: Config) -> Calibration:
     """Return the calibration of an open band with noise and background measured on its pixels."""
     from lenspipe.imaging.calibrate import read_calibration
+    from lenspipe.imaging.psfmodel import psf_at, typical_width
     from lenspipe.imaging.sky import measure_levels, sample_rows, settle_levels
 
+    height, width = band.shape
+    psf, fwhm = band.psf, None
+    if band.psf_model is not None:
+        psf = psf_at(band.psf_model, (width - 1) / 2, (height - 1) / 2)
+    if band.has_psf_size:
+        fwhm = typical_width(band.read_psf_size(sample_rows(height)[0]))
     cal = read_calibration(
-        band.band, band.header, survey, band.path, band.noise_kind, band.mask_header, band.psf
+        band.band, band.header, survey, band.path, band.noise_kind, band.mask_header, psf, fwhm
     )
     if not same_scale(cal.pixel_scale, form.pixel_scale) and not config.ingest.resample:
         raise Rejected(
