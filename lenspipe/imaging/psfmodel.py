@@ -64,7 +64,9 @@ def width_over(
 
 def look_up_width(sizes: np.ndarray, x: np.ndarray, y: np.ndarray, usual: float) -> np.ndarray:
     """Return the widths (n,) that a map (rows, columns) of them gives at positions; `usual` where it has none."""
-    rows, columns = (np.clip(np.rint(p).astype(int), 0, n - 1) for p, n in zip((y, x), sizes.shape, strict=True))
+    rows, columns = (
+        np.clip(np.rint(p).astype(int), 0, n - 1) for p, n in zip((y, x), sizes.shape, strict=True)
+    )
     values = sizes[rows, columns]
     with np.errstate(invalid="ignore"):
         return np.where((values > 0) & np.isfinite(values), values, usual).astype(np.float32)

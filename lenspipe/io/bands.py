@@ -122,7 +122,9 @@ class OpenBand:
                 [float(header[f"{key}{k}"]) for k in (1, 2)] if axes else [usual, usual]
                 for key, usual in (("POLZERO", 0.0), ("POLSCAL", 1.0))
             )
-            model = PsfModel(basis, degree, (zero[0], zero[1]), (scale[0], scale[1]), float(header["PSF_SAMP"]))
+            model = PsfModel(
+                basis, degree, (zero[0], zero[1]), (scale[0], scale[1]), float(header["PSF_SAMP"])
+            )
         if not (np.isfinite(basis).all() and model.step > 0 and all(scale)):
             raise Rejected(f"bad_psf:{self.band}", "numbers that are none", plane.path, plane.label)
         return model

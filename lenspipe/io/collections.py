@@ -89,7 +89,9 @@ def _read_column(name: str, survey: Survey) -> tuple[str, str] | None:
 
 def _object_names(table, first: str) -> list[str]:
     column = next((table[name] for name in _NAMES if name in table.colnames), None)
-    given = [str(v).strip() for v in column] if column is not None else [Path(str(v)).stem for v in table[first]]
+    given = (
+        [str(v).strip() for v in column] if column is not None else [Path(str(v)).stem for v in table[first]]
+    )
     count = Counter(given)
     # two objects of one name would be taken for two images of one object
     return [name if name and count[name] == 1 else f"{name}#{row}" for row, name in enumerate(given)]
@@ -164,4 +166,3 @@ def _members_of_stack(planes: Sequence[Plane], bands: Sequence[str]) -> Iterator
 def _members_of_hdf5(path: str, survey: Survey, bands: Sequence[str]) -> Iterator[Member]:
     for name, parts, ra, dec in read_stack(path, survey, bands, AT_ONCE):
         yield Member(name, parts, ra, dec)
-

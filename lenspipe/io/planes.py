@@ -15,7 +15,6 @@ from lenspipe.core.survey import Survey
 from lenspipe.core.types import ImageFile, ImageSet
 from lenspipe.io.fits import Hdu, describe_file
 
-
 _ROLES = ("image", "weight", "variance", "rms", "mask", "psf", "psf_size", "psf_model")
 
 

@@ -96,7 +96,9 @@ def _naming_faults(path: str) -> Iterator[None]:
         raise
     except MemoryError as error:
         raise Rejected("too_large", str(error), path) from None
-    except Exception as error:  # h5py turns whatever the library finds into OSError, KeyError, ValueError, ...
+    except (
+        Exception
+    ) as error:  # h5py turns whatever the library finds into OSError, KeyError, ValueError, ...
         raise Rejected("unreadable", f"{type(error).__name__}: {error}", path) from None
 
 
@@ -129,7 +131,9 @@ class _Stack:
         for name, dataset in self._datasets.items():
             head, _, tail = name.rpartition("_")
             band = self.survey.band_named(tail, any_case=True)
-            role = roles.get(name.lower(), "") or (roles.get(head.lower(), "" if head else "image") if band else "")
+            role = roles.get(name.lower(), "") or (
+                roles.get(head.lower(), "" if head else "image") if band else ""
+            )
             if role and dataset.ndim == 4:
                 names = self._name_bands(file, dataset)
                 axis = 3 if dataset.shape[3] == len(names) else 1
@@ -162,10 +166,14 @@ class _Stack:
             self.path,
         )
 
-    def read(self, start: int, stop: int) -> list[tuple[str, dict[str, StackBand], float | None, float | None]]:
+    def read(
+        self, start: int, stop: int
+    ) -> list[tuple[str, dict[str, StackBand], float | None, float | None]]:
         """Return some of the objects."""
         names = self._read_names(start, stop)
-        ra, dec, fwhm, sigma = (self._read_column(n, start, stop) for n in ("ra", "dec", "psf_fwhm", "noise_sigma"))
+        ra, dec, fwhm, sigma = (
+            self._read_column(n, start, stop) for n in ("ra", "dec", "psf_fwhm", "noise_sigma")
+        )
         objects: list[dict[str, StackBand]] = [{} for _ in names]
         for b, band in enumerate(self.bands):
             parts = {role: self._read_pixels(role, band, start, stop) for role in _ROLES}
@@ -194,9 +202,11 @@ class _Stack:
         key = (slice(start, stop), slice(None), slice(None))
         key = key if axis is None else ((*key, layer) if axis == 3 else (key[0], layer, *key[1:]))
         values = dataset[key]
-        return np.asarray(values, np.int64 if role == "mask" and values.dtype.kind == "f" else None) if (
-            role == "mask"
-        ) else np.ascontiguousarray(values, np.float32)
+        return (
+            np.asarray(values, np.int64 if role == "mask" and values.dtype.kind == "f" else None)
+            if (role == "mask")
+            else np.ascontiguousarray(values, np.float32)
+        )
 
     def _read_names(self, start: int, stop: int) -> list[str]:
         for name in ("object_id", "id", "name"):
@@ -266,11 +276,11 @@ def _check_pixels(dataset: h5py.Dataset, path: str) -> None:
     stamp = float(np.prod(dataset.shape[1:], dtype=float)) * size
     declared, stored = stamp * dataset.shape[0], dataset.id.get_storage_size()
     if dataset.dtype.kind not in "fiu":
-        raise Rejected("bad_header", f"{dataset.name} holds no numbers ({dataset.dtype})", path, str(dataset.name))
-    if chunk > _MAX_CHUNK or stamp > _MAX_STAMP or declared > _MAX_RATIO * stored:
-        detail = (
-            f"{dataset.name} declares {declared:.3g} bytes in chunks of {chunk}, of which {stored} are in the file"
+        raise Rejected(
+            "bad_header", f"{dataset.name} holds no numbers ({dataset.dtype})", path, str(dataset.name)
         )
+    if chunk > _MAX_CHUNK or stamp > _MAX_STAMP or declared > _MAX_RATIO * stored:
+        detail = f"{dataset.name} declares {declared:.3g} bytes in chunks of {chunk}, of which {stored} are in the file"
         raise Rejected("too_large", detail, path, str(dataset.name))
 
 

@@ -131,7 +131,9 @@ def test_a_fwhm_in_pixels_says_so():
 def test_a_psf_image_beats_the_header():
     y, x = np.mgrid[-12:13, -12:13]
     psf = np.exp(-(x**2 + y**2) / (2 * 2.0**2))
-    assert calibrate(psf=psf, header={"PIXSCALE": 0.2, "SEEING": 3.0}).psf_fwhm == pytest.approx(0.94, rel=0.05)
+    assert calibrate(psf=psf, header={"PIXSCALE": 0.2, "SEEING": 3.0}).psf_fwhm == pytest.approx(
+        0.94, rel=0.05
+    )
 
 
 @pytest.mark.parametrize(("band", "bad"), [("g", 0x24), ("r", 0x48), ("i", 0xC000), ("z", 0x90)])

@@ -98,7 +98,9 @@ def test_a_psf_model_in_a_file_of_its_own(tmp_path):
     assert (read.degree, read.zero, read.scale, read.step) == (2, model.zero, model.scale, 0.5)
 
 
-@pytest.mark.parametrize(("key", "value"), [("POLDEG1", 3), ("POLNAXIS", 3), ("POLSCAL1", 0.0), ("PSF_SAMP", -1.0)])
+@pytest.mark.parametrize(
+    ("key", "value"), [("POLDEG1", 3), ("POLNAXIS", 3), ("POLSCAL1", 0.0), ("PSF_SAMP", -1.0)]
+)
 def test_a_psf_model_that_cannot_be_one_is_named(tmp_path, key, value):
     fits.writeto(tmp_path / "T_g.fits", np.zeros((20, 30), np.float32))
     write_psfex(tmp_path / "T_g.psf", make_model(2, 0.5))

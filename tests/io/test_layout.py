@@ -57,7 +57,9 @@ def test_files_of_the_surveys(survey, name, tile, band, role):
 
 
 def test_models_and_depth_maps_beside_the_images_are_left_out():
-    names = [f"legacysurvey-0350m100-{kind}-g.fits.fz" for kind in ("image", "invvar", "model", "depth", "nexp")]
+    names = [
+        f"legacysurvey-0350m100-{kind}-g.fits.fz" for kind in ("image", "invvar", "model", "depth", "nexp")
+    ]
     (brick,) = group_files([f"/d/{name}" for name in names], load_survey("legacy"))
     assert [file.role for file in brick.files] == ["image", "weight"]
 
