@@ -69,11 +69,12 @@ def read_paths(path: str, survey: Survey) -> list[list[ImageFile]]:
     folder = Path(path).parent
     names = _object_names(table, next(iter(files)))
     objects = []
-    for row, name in zip(table, names, strict=True):
+    for number, (row, name) in enumerate(zip(table, names, strict=True)):
         place = _number(row, "ra"), _number(row, "dec")
         paths = [(str(row[column]).strip(), *found) for column, found in files.items()]
         mine = [ImageFile(str(folder / p), band, role, name, *place) for p, role, band in paths if p]
-        objects.append(mine or [ImageFile("", object=name)])
+        # a row that names no file is an object that is missing, not one that never was
+        objects.append(mine or [ImageFile(f"{path}#{number}", object=name)])
     pieces = [objects[start : start + AT_ONCE] for start in range(0, len(objects), AT_ONCE)]
     return [[file for files in piece for file in files] for piece in pieces]
 

@@ -71,6 +71,7 @@ def find_images(inputs: Sequence[str]) -> list[str]:
                 raise InputError(f"no FITS files or HDF5 stacks ({', '.join(SUFFIXES)}) in the folder {item}")
         elif any(c in item for c in "*?[") and not path.exists():
             matches = sorted(str(p) for p in Path(path.anchor or ".").glob(item.removeprefix(path.anchor)))
+            matches = [name for name in matches if not name.lower().endswith(TABLES)]
             if not matches:
                 raise InputError(f"no file matches {item!r}")
         else:

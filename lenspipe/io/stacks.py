@@ -45,7 +45,7 @@ _ATTRIBUTES = {
 #: Filters of the HDF5 library itself and h5py's lzf; others are plug-ins, which run code from elsewhere.
 _FILTERS = {1, 2, 3, 4, 5, 6, 32000}
 _MAX_DEPTH, _MAX_OBJECTS = 4, 1000
-_MAX_CHUNK, _MAX_STAMP = 2**28, 2**26  # bytes
+_MAX_CHUNK, _MAX_STAMP, _MAX_PIECE = 2**28, 2**26, 2**28  # bytes
 _MAX_RATIO = 1100  # of declared to stored bytes: no more than deflate can
 
 
@@ -82,9 +82,10 @@ def read_stack(
     with file:
         with _naming_faults(path):
             stack = _Stack(file, path, survey, bands)
-        for start in range(0, stack.count, at_once):
+        step = max(1, min(at_once, _MAX_PIECE // stack.object_bytes))
+        for start in range(0, stack.count, step):
             with _naming_faults(path):
-                piece = stack.read(start, min(start + at_once, stack.count))
+                piece = stack.read(start, min(start + step, stack.count))
             yield from piece
 
 
@@ -116,6 +117,9 @@ class _Stack:
             raise Rejected(f"missing_band:{missing[0]}", detail, path)
         first = self._places["image", self.bands[0]][0]
         self.count = len(first)
+        self.object_bytes = sum(
+            int(np.prod(dataset.shape[1:])) * dataset.dtype.itemsize for dataset, *_ in self._places.values()
+        )
         self._attributes = {**_read_attributes(file), **_read_attributes(first)}
         self._columns = {
             name: self._datasets[name]

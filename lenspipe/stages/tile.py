@@ -227,8 +227,10 @@ class Tile:
             window = self._window_of(band, window)
             x, y = cal.wcs.all_world2pix(*self.cal.wcs.all_pix2world(x, y, 0), 0, quiet=True)
         if opened.has_psf_size and len(x):
-            sizes = opened.read_psf_size(*window)
-            return look_up_width(sizes, x - window[1].start, y - window[0].start, cal.psf_fwhm)
+            kept = self._widths.get(band)
+            if kept is None or kept[0] != window:
+                kept = self._widths[band] = (window, opened.read_psf_size(*window))
+            return look_up_width(kept[1], x - window[1].start, y - window[0].start, cal.psf_fwhm)
         if opened.psf_model is None:
             return np.full(len(x), cal.psf_fwhm, np.float32)
         if band not in self._widths:

@@ -9,7 +9,7 @@ from lenspipe.core.survey import load_survey, same_scale, survey_names
 
 
 def test_all_packaged_surveys_load():
-    assert {"des", "lsst", "hsc", "kids", "cfhtls", "euclid", "hst"} <= set(survey_names())
+    assert {"des", "lsst", "hsc", "kids", "cfhtls", "euclid", "hst", "legacy", "decam"} <= set(survey_names())
     for name in survey_names():
         assert load_survey(name).name == name
 
@@ -42,6 +42,8 @@ def test_a_survey_file_extends_another(tmp_path):
         ('extends = "des"\npixel_scale = 0.3', "needs a name of its own"),
         ('extends = "des"\npixel_scale = -1', "pixel_scale"),
         ('extends = "des"\nmodel_bands = ["q"]', "'q'"),
+        ('extends = "des"\n[layout.band_names]\nHSC-Q = "q"', "layout.band_names names 'q'"),
+        ('extends = "des"\n[layout]\nbad_bits = -1', "layout.bad_bits"),
     ],
 )
 def test_a_bad_survey_file_is_named_with_its_key(tmp_path, text, message):
@@ -83,3 +85,10 @@ def test_nisp_reaches_its_published_depth(band):
     pixels = math.pi * (survey.bands[band].psf_fwhm / survey.pixel_scale) ** 2
     flux = 5 * survey.bands[band].sky_sigma(survey.pixel_scale) * math.sqrt(pixels)
     assert 31.4 - 2.5 * math.log10(flux) == pytest.approx(24.4, abs=0.3)
+
+
+def test_spellings_of_bands():
+    hsc = load_survey("hsc")
+    assert (hsc.band_named("i"), hsc.band_named("HSC-I2"), hsc.band_named("I")) == ("i", "i", "")
+    assert (hsc.band_named("hsc-i2", any_case=True), hsc.band_named("q", any_case=True)) == ("i", "")
+    assert load_survey("des").band_named("y", any_case=True) == "Y"

@@ -93,6 +93,14 @@ def test_inputs_are_files_folders_and_patterns(tmp_path):
     assert find_images([str(tmp_path / "x_g.fits"), missing])[-1] == missing  # kept, to be quarantined
 
 
+def test_tables_beside_the_images_are_no_input_unless_they_are_named(tmp_path):
+    for name in ("x_g.fits", "stack.h5", "targets.csv"):
+        (tmp_path / name).touch()
+    assert [path[-5:] for path in find_images([str(tmp_path)])] == ["ck.h5", ".fits"]
+    assert len(find_images([str(tmp_path / "*")])) == 2
+    assert len(find_images([str(tmp_path / "targets.csv")])) == 1
+
+
 def test_inputs_that_name_nothing_are_the_user_s_mistake(tmp_path):
     (tmp_path / "empty").mkdir()
     for item in (tmp_path / "gone.fits", tmp_path / "empty", tmp_path / "*.fits"):

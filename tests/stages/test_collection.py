@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.table import Table
+from support import lenspipe
 
 from lenspipe.config import load_config
 from lenspipe.core.schema import Flag
@@ -142,3 +143,29 @@ def test_predict_reads_collections_through_the_same_door(tmp_path):
     shard, table, rejected = ingest.ingest_images(one, DES, stamp_format(config), config)
     assert (len(shard.image), len(table), rejected) == (COUNT, COUNT, [])
     assert list(table["tile"]) == ["many"] * COUNT
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_predict_scores_every_layout_alike_and_names_what_it_leaves_out(chain, tmp_path):
+    objects = OBJECTS.copy()
+    objects[1] = np.nan
+    folder = write_files(tmp_path / "files")
+    inputs = (
+        write_hdf5(tmp_path / "a.h5", objects),
+        write_fits(tmp_path / "b.fits", objects),
+        write_list(tmp_path / "c.csv", folder),
+    )
+    tables = []
+    for path in inputs:
+        out = tmp_path / f"{path.stem}.ecsv"
+        bundle = chain / "models/detector"
+        answer = lenspipe(
+            "predict", bundle, "--data", path, "--survey", "des", "--out", out, "--mc-samples", "4"
+        )
+        assert answer.returncode == 0, answer.stderr
+        tables.append(read_table(out))
+    assert [len(table) for table in tables] == [4, 4, 5]
+    assert list(tables[0]["score"]) == list(tables[1]["score"])
+    left = read_table(tmp_path / "a.ecsv.quarantine.ecsv")
+    assert list(left["object"]) == ["GAL 1"]

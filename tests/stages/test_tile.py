@@ -152,3 +152,46 @@ def test_targets_are_found_on_a_distorted_sky(tmp_path, kind):
     table, _ = run(tmp_path, tmp_path / "in", f"ingest.targets={tmp_path / 'targets.csv'}")
     order = np.argsort(np.asarray(table["object_id"], str))
     assert np.stack([table["x"], table["y"]], axis=1)[order] == pytest.approx(places, abs=1e-4)
+
+
+def test_a_real_rice_exposure_keeps_its_tpv_sky_and_its_seeing(tmp_path, realdata):
+    folder = realdata / "single_exposures/testcase8"
+    table, shard = run(tmp_path, folder, "survey=decam", "ingest.bands=['r']", "ingest.min_snr=50")
+    (path,) = folder.glob("*ooi*")
+    with fits.open(path) as hdus:
+        wcs, fwhm = WCS(hdus[1].header), hdus[1].header["FWHM"]
+    assert len(table) > 5
+    sky = wcs.all_pix2world(np.stack([table["x"], table["y"]], axis=1), 0)
+    assert np.abs(np.stack([table["ra"], table["dec"]], axis=1) - sky).max() * 3600 < 1e-6
+    assert shard.psf_fwhm[:, 0] == pytest.approx(fwhm * 0.263, rel=0.02)  # 4.02 px, not arcsec
+    assert all(flags & Flag.ZERO_POINT_ASSUMED for flags in table["flags"])
+
+
+def test_real_exposures_whose_zero_point_is_short_of_the_exposure_time(tmp_path, realdata):
+    survey = tmp_path / "bass.toml"
+    survey.write_text(
+        'extends = "decam"\nname = "bass"\npixel_scale = 0.454\n[layout]\nzero_point_per_second = true\n'
+    )
+    tables = {}
+    for band, night in (("g", "180313_081856"), ("r", "170430_055945")):
+        (tmp_path / band).mkdir()
+        for path in (realdata / "single_exposures/mzlsbass2").glob(f"ksb_{night}_*"):
+            (tmp_path / band / path.name).symlink_to(path)
+        words = (
+            f"survey={survey}",
+            f"ingest.bands=['{band}']",
+            "ingest.size=16",
+            "ingest.max_bad_fraction=0.5",
+        )
+        tables[band], _ = run(tmp_path / band, tmp_path / band, *words)
+        assert not any(flags & Flag.ZERO_POINT_ASSUMED for flags in tables[band]["flags"])
+    g, r = tables["g"], tables["r"]
+    away = (
+        np.hypot((g["ra"][:, None] - r["ra"]) * np.cos(np.radians(34)), g["dec"][:, None] - r["dec"]) * 3600
+    )
+    pairs = np.argwhere(away < 1.0)
+    assert len(pairs) >= 4  # the same stars, a year apart
+    colours = np.array([g["mag_g"][i] - r["mag_r"][k] for i, k in pairs])
+    assert (colours > 0.2).all()
+    assert (colours < 1.7).all()
+    assert 17 < np.min(g["mag_g"]) < 18.5  # 12.7 as the header has it
