@@ -206,11 +206,9 @@ class _Stack:
         key = (slice(start, stop), slice(None), slice(None))
         key = key if axis is None else ((*key, layer) if axis == 3 else (key[0], layer, *key[1:]))
         values = dataset[key]
-        return (
-            np.asarray(values, np.int64 if role == "mask" and values.dtype.kind == "f" else None)
-            if (role == "mask")
-            else np.ascontiguousarray(values, np.float32)
-        )
+        if role != "mask":
+            return np.ascontiguousarray(values, np.float32)
+        return values.astype(np.int64) if values.dtype.kind == "f" else values
 
     def _read_names(self, start: int, stop: int) -> list[str]:
         for name in ("object_id", "id", "name"):

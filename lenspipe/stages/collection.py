@@ -11,7 +11,7 @@ from lenspipe.config import Config
 from lenspipe.core.errors import Rejected
 from lenspipe.core.schema import Flag, object_columns
 from lenspipe.core.survey import Survey
-from lenspipe.core.types import ImageSet, Quarantined, StampFormat
+from lenspipe.core.types import ImageFile, ImageSet, Quarantined, StampFormat
 from lenspipe.io.collections import AT_ONCE, Member, read_members
 from lenspipe.stages.tile import Piece, Tile
 
@@ -47,7 +47,8 @@ def _cut_member(
         if member.fault is not None:
             raise member.fault
         path = member.bands[form.bands[0]].path
-        tile = Tile(image_set, member.bands, survey, form, config, cutout=True)
+        own = ImageSet(image_set.name, (ImageFile(path),))
+        tile = Tile(own, member.bands, survey, form, config, cutout=True)
         height, width = tile.shape
         if max(tile.shape) * tile.cal.pixel_scale > _LARGEST * form.size * form.pixel_scale:
             detail = f"{width} x {height} pixels; an object of a collection is at most {_LARGEST} stamps wide"

@@ -120,6 +120,19 @@ def test_bad_objects_are_quarantined_by_name_and_the_rest_is_cut(tmp_path, monke
         assert done.counts["objects"] + len(done.quarantined) == COUNT
 
 
+def test_the_file_of_a_bad_object_of_a_table_is_named(tmp_path):
+    folder = write_files(tmp_path / "files")
+    with fits.open(folder / "GAL 3.fits", mode="update") as hdus:
+        hdus["SCI_g"].data[:20] = np.nan  # half of it: judged as a stamp, not as an image
+    (folder / "GAL 1.fits").write_text("<html>")
+    ((done, table, _),) = run(tmp_path, [write_list(tmp_path / "many.csv", folder)])
+    assert list(table["object_id"]) == ["GAL 0", "GAL 2", "GAL 4"]
+    assert [(row.object, row.reason, row.path) for row in done.quarantined] == [
+        ("GAL 1", "not_fits", str(folder / "GAL 1.fits")),
+        ("GAL 3", "bad_pixels:g", str(folder / "GAL 3.fits")),
+    ]
+
+
 def test_a_collection_of_nothing_good_is_an_empty_table(tmp_path):
     ((done, table, shard),) = run(tmp_path, [write_hdf5(tmp_path / "many.h5", np.zeros_like(OBJECTS))])
     assert len(table) == len(shard.image) == 0
