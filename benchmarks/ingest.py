@@ -37,8 +37,9 @@ from lenspipe.config import Config, config_from
 from lenspipe.core.survey import load_survey
 from lenspipe.core.types import ImageSet
 from lenspipe.io.layout import find_images, group_files
+from lenspipe.stages.pieces import read_pieces
 from lenspipe.stages.stamps import stamp_format
-from lenspipe.stages.tile import load_band, read_pieces
+from lenspipe.stages.tile import load_band
 
 SURVEY, BANDS, SEED = load_survey("des"), ("g", "r", "i"), 1
 CELL = 2000  # px, of the simulated tile that is repeated

@@ -84,6 +84,7 @@ def test_every_module_has_its_test():
         "stages/evaluate.py": "test_cli",
         "stages/predict.py": "test_cli",
         "stages/stamps.py": "test_cli and test_realdata",
+        "stages/search.py": "test_pieces and test_ingest",
         "pipeline/record.py": "test_runner",
         "simulate/make_colours.py": "run by hand; its table is tested in test_colours",
         "training/worker.py": "test_fit",

@@ -36,7 +36,7 @@ FLAGS: dict[Flag, str] = {
     Flag.MASKED: "some pixels of the stamp are masked or not finite and were filled from their neighbours",
     Flag.SATURATED: "saturated pixels in the stamp",
     Flag.NOISE_ESTIMATED: "no weight map: the noise was estimated from the pixels",
-    Flag.ZERO_POINT_ASSUMED: "no zero point in the header: the survey's was used",
+    Flag.ZERO_POINT_ASSUMED: "no zero point in the header, or an absurd one: the survey's was used",
     Flag.PSF_ASSUMED: "no PSF with the image: the survey's median FWHM was used",
     Flag.SKY_SUBTRACTED: "a smooth background was found and subtracted",
     Flag.RESAMPLED: "resampled to the model's pixel scale, flux conserved",

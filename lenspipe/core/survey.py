@@ -13,7 +13,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError, model_validator
 
 from lenspipe.core.errors import ConfigError
 
@@ -74,7 +74,15 @@ class Layout(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     pattern: tuple[str, ...] = Field(
-        (), description="file name patterns such as '{tile}_{band}.fits.fz' or '{tile}_{role}_{band}.fits'"
+        (),
+        description="file name patterns such as '{tile}_{band}' or '{tile}_{role}_{band}'; * stands for anything, "
+        "and a FITS suffix for any of them",
+    )
+    ignore: tuple[str, ...] = Field(
+        (), description="patterns of files that are no images to be searched (models, depth maps, ...)"
+    )
+    band_names: dict[str, str] = Field(
+        {}, description="what files and headers call a band, where not as this survey does: {HSC-G = 'g'}"
     )
     image: tuple[str, ...] = Field(("SCI", "IMAGE"), description="EXTNAMEs of pixels")
     weight: tuple[str, ...] = Field(("WGT", "WHT", "WEIGHT"), description="EXTNAMEs of inverse variance")
@@ -82,12 +90,22 @@ class Layout(BaseModel):
     rms: tuple[str, ...] = Field(("RMS", "ERR", "SIGMA"), description="EXTNAMEs of the noise's sigma")
     mask: tuple[str, ...] = Field(("MSK", "MASK", "DQ"), description="EXTNAMEs of bit masks")
     psf: tuple[str, ...] = Field(("PSF",), description="EXTNAMEs of PSF images")
-    bad_bits: int | None = Field(
-        None, ge=0, description="mask bits that make a pixel unusable; not given = any bit"
+    psf_size: tuple[str, ...] = Field(
+        ("PSFSIZE",), description="EXTNAMEs of maps of the PSF's FWHM in arcsec"
+    )
+    psf_model: tuple[str, ...] = Field(("PSF_DATA",), description="EXTNAMEs of PSFEx models (tables)")
+    bad_bits: NonNegativeInt | dict[str, NonNegativeInt] | None = Field(
+        None, description="mask bits that make a pixel unusable, also a number a band; not given = any bit"
     )
     bad_planes: tuple[str, ...] = Field(
         ("BAD", "SAT", "CR", "EDGE", "NO_DATA"),
-        description="the same by name, for masks whose header names their planes (MP_BAD = 0, ...)",
+        description="the same by name, for masks whose header names their planes (MP_BAD = 0, or MBIT_0 = 'BAD'); "
+        "{band} stands for the band in capitals",
+    )
+    zero_point_per_second: bool = Field(
+        False,
+        description="zero points of headers are short of 2.5 log10(EXPTIME): they are meant for one count per "
+        "second, but the pixels hold those of the whole exposure",
     )
 
 
@@ -120,6 +138,11 @@ class Survey(BaseModel):
                 raise ValueError(
                     f"band {name!r} is used but not in [bands]; there are {', '.join(self.bands)}"
                 )
+        for name in self.layout.band_names.values():
+            if name not in self.bands:
+                raise ValueError(
+                    f"layout.band_names names {name!r}, which is not in [bands]; there are {', '.join(self.bands)}"
+                )
         return self
 
     def correlations(self, bands: Sequence[str]) -> list[Correlation]:
@@ -134,6 +157,17 @@ class Survey(BaseModel):
         if len(set(values.values())) > 1:
             out |= {f"psf_beta_{band}": value for band, value in values.items()}
         return out
+
+    def band_named(self, text: str, any_case: bool = False) -> str:
+        """Return the band that a word of a file name or header means, or an empty string.
+
+        With `any_case` capitals do not matter where only one band can be meant (astropy writes EXTNAMEs in them).
+        """
+        known = {**{band: band for band in self.bands}, **self.layout.band_names}
+        if text in known or not any_case:
+            return known.get(text, "")
+        same = {band for name, band in known.items() if name.lower() == text.lower()}
+        return same.pop() if len(same) == 1 else ""
 
 
 def _data_folder():

@@ -79,16 +79,23 @@ class Stage:
 
 @dataclass(frozen=True)
 class ImageFile:
-    """A file of an image set, with what its name says: the band and what the pixels mean, if anything."""
+    """A file of an image set, with what its name says: the band and what the pixels mean, if anything.
+
+    A file of a collection's table also has the `object` that it shows, and its place on the sky [deg] where the
+    table gives one.
+    """
 
     path: str
     band: str = ""
     role: str = ""
+    object: str = ""
+    ra: float | None = None
+    dec: float | None = None
 
 
 @dataclass(frozen=True)
 class ImageSet:
-    """The files that together are one tile or one cutout."""
+    """The files that together are one tile, one cutout or one collection of cutouts."""
 
     name: str
     files: tuple[ImageFile, ...]
@@ -106,6 +113,28 @@ class RawBand:
     noise: np.ndarray | None = None
     mask: np.ndarray | None = None
     sky: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class PsfModel:
+    """A PSF that varies over an image, as PSFEx describes it (Bertin 2011, ADASS XX, 435).
+
+    Parameters
+    ----------
+    basis : ndarray (n, k, k)
+        One image for each term x^i y^j, i + j <= degree, i running fastest; n = (degree + 1)(degree + 2) / 2.
+    degree : int
+    zero, scale : (x, y)
+        A position in pixels, counted from 1, enters the polynomial as (position - zero) / scale.
+    step : float
+        Pixels of the image per pixel of the basis.
+    """
+
+    basis: np.ndarray
+    degree: int
+    zero: tuple[float, float]
+    scale: tuple[float, float]
+    step: float
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 
 import numpy as np
@@ -13,21 +14,26 @@ from lenspipe.core.survey import NJY_ZERO_POINT, Survey
 from lenspipe.core.types import BandImage, Calibration, RawBand
 from lenspipe.imaging.psf import centre_psf, psf_width
 
-_ZERO_POINT_KEYS = ("MAGZERO", "MAGZP", "MAGZPT", "MAG_ZERO", "ZEROPT", "PHOTZP", "ZP")
+_ZERO_POINT_KEYS = ("MAGZERO", "MAGZP", "MAGZPT", "MAG_ZERO", "ZEROPT", "PHOTZP", "MZP_AB", "ZP")
+#: Zero points beyond are placeholders (-99, 1e30), not magnitudes; those of the usual units lie within.
+_ZERO_POINTS = (-5.0, 40.0)
 _FWHM_KEYS = ("PSF_FWHM", "FWHM", "SEEING")
 #: Brighter pixels [nJy] (magnitude -6) are sentinels such as 1e30, not sky.
 MAX_FLUX = 1e15
-#: Zero points of flux units that headers name in BUNIT.
+#: Zero points of flux units in BUNIT that astropy.units does not know, or not in this spelling.
 _UNIT_ZERO_POINTS = {
     "njy": 31.4,
     "nanojansky": 31.4,
     "ujy": 23.9,
     "jy": 8.9,
+    "nmgy": 22.5,
     "nanomaggy": 22.5,
     "nanomaggie": 22.5,
+    "mgy": 0.0,
     "maggy": 0.0,
     "maggie": 0.0,
 }
+_PER_PIXEL = re.compile(r"( */ *| per )(pix|pixel)s?$")
 
 
 def read_calibration(
@@ -38,13 +44,15 @@ def read_calibration(
     noise_kind: str = "",
     mask_header=None,
     psf: np.ndarray | None = None,
+    psf_fwhm: float | None = None,
 ) -> Calibration:
     """Return what a band's headers and PSF image tell of its calibration.
 
-    The zero point is the header's, else the survey's (flagged); the PSF's width likewise.
+    The zero point is the header's, else the survey's (flagged); the PSF's width [arcsec] is `psf_fwhm`, else that
+    of the PSF image, else the header's, else the survey's (flagged).
     """
     flags = Flag(0)
-    zero_point = read_zero_point(header)
+    zero_point = read_zero_point(header, survey.layout.zero_point_per_second)
     if zero_point is None:
         zero_point = survey.bands[band].zero_point
         flags |= Flag.ZERO_POINT_ASSUMED
@@ -52,13 +60,13 @@ def read_calibration(
     wcs, pixel_scale = read_wcs(header)
     pixel_scale = pixel_scale or _number(header.get("PIXSCALE")) or survey.pixel_scale
     psf_image = None if psf is None else centre_psf(psf)
-    psf_fwhm = _read_fwhm(header, psf_image, pixel_scale)
+    psf_fwhm = psf_fwhm or _read_fwhm(header, psf_image, pixel_scale)
     if psf_fwhm is None:
         psf_fwhm = survey.bands[band].psf_fwhm
         flags |= Flag.PSF_ASSUMED
     gain = read_gain(header, scale, survey.bands[band].electrons_per_njy())
     return Calibration(
-        band, path, scale, noise_kind, _bad_bits(mask_header, survey), _number(header.get("SATURATE")) or np.inf,
+        band, path, scale, noise_kind, _bad_bits(mask_header, survey, band), _number(header.get("SATURATE")) or np.inf,
         wcs, pixel_scale, psf_fwhm, gain, int(flags | (0 if noise_kind else Flag.NOISE_ESTIMATED)), psf_image=psf_image,
     )  # fmt: skip
 
@@ -129,29 +137,71 @@ def calibrate_image(raw: RawBand, cal: Calibration, x: int = 0, y: int = 0) -> B
 
 def _number(value) -> float:
     """Return a header's value as a positive number, 0 where it is none."""
-    usable = isinstance(value, (int, float)) and np.isfinite(value) and value > 0
-    return float(value) if usable else 0.0
+    number = _any_number(value)
+    return number if number > 0 else 0.0
 
 
-def _bad_bits(header, survey: Survey) -> int | None:
+def _any_number(value) -> float:
+    """Return a header's value, which may be a number in quotes, as a finite float, else NaN."""
+    try:
+        number = float("nan" if isinstance(value, bool) else value)
+    except (TypeError, ValueError):
+        return np.nan
+    return number if np.isfinite(number) else np.nan
+
+
+def _bad_bits(header, survey: Survey, band: str) -> int | None:
     """Return the mask bits that make a pixel unusable: by the mask's own names of its planes, else by number."""
-    planes = (
-        {str(key)[3:]: header[key] for key in header if str(key).startswith("MP_")}
-        if header is not None
-        else {}
-    )
-    if not planes:
-        return survey.layout.bad_bits
-    return sum(1 << int(planes[name]) for name in survey.layout.bad_planes if name in planes)
+    bits = {}
+    for key, value in header.items() if header is not None else ():
+        if key.startswith("MP_"):  # LSST, HSC: MP_SAT = 1
+            bits[key[3:]] = value
+        elif key.startswith("MBIT_"):  # Legacy Surveys: MBIT_2 = 'SATUR_G'
+            bits[str(value).strip()] = key[5:]
+    if not bits:
+        numbers = survey.layout.bad_bits
+        return numbers.get(band) if isinstance(numbers, dict) else numbers
+    names = [name.replace("{band}", band.upper()) for name in survey.layout.bad_planes]
+    planes = [_any_number(bits[name]) for name in dict.fromkeys(names) if name in bits]
+    return sum(1 << int(plane) for plane in planes if 0 <= plane < 64)
 
 
-def read_zero_point(header) -> float | None:
-    """Return the AB zero point that a header gives (a keyword, or a unit in BUNIT), or None."""
-    for key in _ZERO_POINT_KEYS:
-        value = header.get(key)
-        if isinstance(value, (int, float)) and np.isfinite(value):
-            return float(value)
-    return _UNIT_ZERO_POINTS.get(str(header.get("BUNIT", "")).strip().lower().removesuffix("s"))
+def read_zero_point(header, per_second: bool = False) -> float | None:
+    """Return the AB zero point that a header gives, or None.
+
+    A flux unit in BUNIT says what the pixels are; a keyword beside it may be left over from the counts they came
+    from. Otherwise the first believable keyword counts, or FLUXMAG0, the counts of a source of magnitude 0. With
+    `per_second` (see `core.survey.Layout`) 2.5 log10(EXPTIME) is added.
+    """
+    unit = _unit_zero_point(str(header.get("BUNIT", "")))
+    if unit is not None:
+        return unit
+    counts = _number(header.get("FLUXMAG0"))
+    values = [_any_number(header.get(key)) for key in _ZERO_POINT_KEYS]
+    values.append(2.5 * np.log10(counts) if counts else np.nan)
+    exposure = _number(header.get("EXPTIME")) if per_second else 1.0
+    if not exposure:
+        return None
+    believable = [float(v) for v in values if _ZERO_POINTS[0] <= v <= _ZERO_POINTS[1]]
+    return believable[0] + 2.5 * float(np.log10(exposure)) if believable else None
+
+
+def _unit_zero_point(text: str) -> float | None:
+    """Return the AB zero point of a flux unit, or None where it is no flux (counts, electrons per second, ...)."""
+    name = _PER_PIXEL.sub("", text.strip().lower())
+    if name.removesuffix("s") in _UNIT_ZERO_POINTS:
+        return _UNIT_ZERO_POINTS[name.removesuffix("s")]
+    if not any(part in text.lower() for part in ("jy", "hz")):
+        return None
+    from astropy import units
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            njy = units.Unit(_PER_PIXEL.sub("", text.strip())).to(units.nJy)
+        except (ValueError, TypeError, units.UnitsError):
+            return None  # also a surface brightness (MJy / sr), which is no flux of a pixel
+    return NJY_ZERO_POINT - 2.5 * float(np.log10(njy))
 
 
 def read_gain(header, njy_per_count: float, usual: float) -> float:
@@ -160,10 +210,7 @@ def read_gain(header, njy_per_count: float, usual: float) -> float:
     A coadd's header may keep the gain of one exposure or of the detector: one that is more than ten times off
     the survey's is not believed.
     """
-    value = header.get("GAIN")
-    if not isinstance(value, (int, float)) or not np.isfinite(value) or value <= 0:
-        return usual
-    gain = float(value) / njy_per_count
+    gain = _number(header.get("GAIN")) / njy_per_count
     return gain if 0.1 < gain / usual < 10.0 else usual
 
 
@@ -184,9 +231,12 @@ def read_wcs(header) -> tuple[WCS | None, float | None]:
 
 
 def _read_fwhm(header, psf_image: np.ndarray | None, pixel_scale: float) -> float | None:
-    """Return the PSF's FWHM [arcsec] by the header, else by its image, or None."""
+    """Return the PSF's FWHM [arcsec] by its image, else by the header, or None."""
+    if psf_image is not None:
+        return psf_width(psf_image) * pixel_scale
     for key in _FWHM_KEYS:
-        value = header.get(key)
-        if isinstance(value, (int, float)) and 0 < value < 100:
-            return float(value)
-    return None if psf_image is None else psf_width(psf_image) * pixel_scale
+        value = _number(header.get(key))
+        if 0 < value < 100:
+            # DECam and DES give FWHM in pixels, and say so
+            return value * pixel_scale if "pix" in header.comments[key].lower() else value
+    return None

@@ -21,7 +21,7 @@ _PIECE = 2**20
 #: What an extension may leave to the primary header.
 _INHERITED = (
     *("BAND", "FILTER", "MAGZERO", "MAGZP", "MAGZPT", "MAG_ZERO", "ZEROPT", "PHOTZP", "ZP", "BUNIT"),
-    *("PSF_FWHM", "FWHM", "SEEING", "SATURATE", "PIXSCALE", "GAIN"),
+    *("FLUXMAG0", "MZP_AB", "EXPTIME", "PSF_FWHM", "FWHM", "SEEING", "SATURATE", "PIXSCALE", "GAIN"),
 )
 
 

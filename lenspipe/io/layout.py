@@ -9,13 +9,18 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
+from functools import lru_cache
 from pathlib import Path
 
 from lenspipe.core.errors import InputError
 from lenspipe.core.survey import Survey
 from lenspipe.core.types import ImageFile, ImageSet
+from lenspipe.io.collections import HDF5, TABLES, read_paths
 
-SUFFIXES = (".fits", ".fit", ".fits.gz", ".fits.fz")
+FITS = (".fits", ".fit", ".fits.gz", ".fits.fz", ".psf")
+#: What a folder is searched for; a table of paths has to be named.
+SUFFIXES = (*FITS, *HDF5)
 
 #: Words in file names -> what the pixels are.
 ROLES = {
@@ -25,6 +30,7 @@ ROLES = {
     "ooi": "image",
     "wht": "weight",
     "wgt": "weight",
+    "wei": "weight",
     "weight": "weight",
     "invvar": "weight",
     "oow": "weight",
@@ -33,17 +39,23 @@ ROLES = {
     "rms": "rms",
     "msk": "mask",
     "mask": "mask",
+    "maskbits": "mask",
+    "flag": "mask",
     "ood": "mask",
     "dq": "mask",
     "psf": "psf",
+    "psfsize": "psf_size",
+    "psfcat": "psf_model",
+    "psfex": "psf_model",
 }
 _WORD = re.compile(r"(?<![A-Za-z0-9])[A-Za-z0-9]+(?![A-Za-z0-9])")
 
 
 def find_images(inputs: Sequence[str]) -> list[str]:
-    """Return the FITS files that files, folders and glob patterns name, in order, each once.
+    """Return the files that files, folders and glob patterns name, in order, each once.
 
-    A file that is named but not there is kept: the run goes on and names it in the quarantine table.
+    FITS images and HDF5 stacks; a table of paths only where it is named itself. A file that is named but not
+    there is kept: the run goes on and names it in the quarantine table.
 
     Raises
     ------
@@ -56,9 +68,10 @@ def find_images(inputs: Sequence[str]) -> list[str]:
         if path.is_dir():
             matches = sorted(str(p) for p in path.rglob("*") if p.name.lower().endswith(SUFFIXES))
             if not matches:
-                raise InputError(f"no FITS files ({', '.join(SUFFIXES)}) in the folder {item}")
+                raise InputError(f"no FITS files or HDF5 stacks ({', '.join(SUFFIXES)}) in the folder {item}")
         elif any(c in item for c in "*?[") and not path.exists():
             matches = sorted(str(p) for p in Path(path.anchor or ".").glob(item.removeprefix(path.anchor)))
+            matches = [name for name in matches if not name.lower().endswith(TABLES)]
             if not matches:
                 raise InputError(f"no file matches {item!r}")
         else:
@@ -70,39 +83,59 @@ def find_images(inputs: Sequence[str]) -> list[str]:
 
 
 def group_files(paths: Iterable[str], survey: Survey) -> list[ImageSet]:
-    """Return the image sets that the files make: one a tile or cutout, in order of their names."""
+    """Return the image sets that the files make: one a tile, a cutout or a collection, in order of their names.
+
+    A table of paths gives one a few hundred objects. Files that the survey's layout ignores are left out.
+
+    Raises
+    ------
+    InputError
+        If a table of paths is none.
+    """
     sets: dict[tuple[str, str], list[ImageFile]] = {}
     for path in paths:
-        name, file = parse_name(path, survey)
-        sets.setdefault((name, str(Path(path).parent)), []).append(file)
+        folder, base = str(Path(path).parent), Path(path).name
+        if base.lower().endswith(TABLES):
+            for number, files in enumerate(read_paths(path, survey)):
+                sets[f"{stem(base)}-{number:05d}", path] = files
+        elif base.lower().endswith(HDF5):
+            sets[stem(base), path] = [ImageFile(path)]
+        elif not any(fnmatchcase(base, pattern) for pattern in survey.layout.ignore):
+            name, file = parse_name(path, survey)
+            sets.setdefault((name, folder), []).append(file)
     names = [name for name, _ in sets]
     out = []
-    for (name, folder), files in sorted(sets.items()):
+    for (name, folder), files in sorted(sets.items(), key=lambda item: item[0]):
         if names.count(name) > 1:  # the same tile name in two folders: two tiles
             name = f"{name}@{hashlib.sha256(folder.encode()).hexdigest()[:6]}"
-        out.append(ImageSet(name, tuple(sorted(files, key=lambda file: file.path))))
+        whole = files if files[0].object else sorted(files, key=lambda file: file.path)
+        out.append(ImageSet(name, tuple(whole)))
     return out
 
 
 def parse_name(path: str, survey: Survey) -> tuple[str, ImageFile]:
     """Return the tile's name, and the band and role that a file's name tells (empty if it does not)."""
     base = Path(path).name
+    usual = "psf_model" if base.lower().endswith(".psf") else ""
+    spellings = (*survey.bands, *survey.layout.band_names)
     for pattern in survey.layout.pattern:
-        match = _pattern(pattern, survey).fullmatch(base)
+        match = _pattern(stem(pattern), spellings).fullmatch(stem(base))
         if match:
-            groups = match.groupdict()
-            role = ROLES.get(groups.get("role", "").lower(), "")
-            return groups.get("tile") or stem(base), ImageFile(path, groups.get("band", ""), role)
+            found = match.groupdict()
+            role = ROLES.get(found.get("role", "").lower(), usual)
+            return found.get("tile") or stem(base), ImageFile(
+                path, survey.band_named(found.get("band", "")), role
+            )
     name = stem(base)
-    name, band = _take_word(name, lambda word: word if word in survey.bands else "")
+    name, band = _take_word(name, survey.band_named)
     name, role = _take_word(name, lambda word: ROLES.get(word.lower(), ""))
-    return name or stem(base), ImageFile(path, band, role)
+    return name or stem(base), ImageFile(path, band, role or usual)
 
 
 def stem(name: str) -> str:
-    """Return a file's name without its FITS suffix."""
+    """Return a file's name without the suffix of an image or a table of paths."""
     lower = name.lower()
-    for suffix in sorted(SUFFIXES, key=len, reverse=True):
+    for suffix in sorted((*SUFFIXES, *TABLES), key=len, reverse=True):
         if lower.endswith(suffix):
             return name[: -len(suffix)]
     return name
@@ -118,12 +151,14 @@ def _take_word(name: str, meaning) -> tuple[str, str]:
     return name, ""
 
 
-def _pattern(pattern: str, survey: Survey) -> re.Pattern[str]:
-    text = re.escape(pattern)
+@lru_cache(maxsize=256)
+def _pattern(pattern: str, bands: tuple[str, ...]) -> re.Pattern[str]:
+    text = re.escape(pattern).replace(r"\*", ".*?")
+    longest_first = sorted(bands, key=len, reverse=True)
     for field, expression in (
-        ("tile", r".+"),
-        ("band", "|".join(re.escape(band) for band in survey.bands)),
-        ("role", "|".join(ROLES)),
+        ("tile", r".+?"),
+        ("band", "|".join(re.escape(band) for band in longest_first)),
+        ("role", f"(?i:{'|'.join(ROLES)})"),
     ):
         text = text.replace(re.escape("{" + field + "}"), f"(?P<{field}>{expression})")
-    return re.compile(text, re.IGNORECASE if "{role}" in pattern else 0)
+    return re.compile(text)

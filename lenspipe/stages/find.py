@@ -15,8 +15,8 @@ from lenspipe.core.survey import load_survey
 from lenspipe.core.types import Done, Stage, Unit
 from lenspipe.io.store import Store, safe_name
 from lenspipe.stages import ingest
+from lenspipe.stages.pieces import read_pieces
 from lenspipe.stages.stamps import bundle_files, detector_folder, open_bundle, stamp_format
-from lenspipe.stages.tile import read_pieces
 
 
 def plan(config: Config, store: Store) -> list[Unit]:

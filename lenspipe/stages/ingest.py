@@ -19,10 +19,11 @@ from lenspipe.io.layout import find_images, group_files
 from lenspipe.io.shards import Shard
 from lenspipe.io.store import Store, safe_name
 from lenspipe.io.tables import order_columns, write_table
+from lenspipe.stages.pieces import read_pieces
 from lenspipe.stages.simulate import tile_paths
 from lenspipe.stages.stamps import stamp_format
 from lenspipe.stages.targets import check_targets
-from lenspipe.stages.tile import Piece, read_pieces
+from lenspipe.stages.tile import Piece
 
 
 def plan(config: Config, store: Store) -> list[Unit]:

@@ -6,7 +6,7 @@ strip, whatever the tile's size and number of objects.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,14 +16,11 @@ from lenspipe.config import Config
 from lenspipe.core.errors import Rejected
 from lenspipe.core.schema import Flag
 from lenspipe.core.survey import NJY_ZERO_POINT, Survey, same_scale
-from lenspipe.core.types import BandImage, Calibration, ImageSet, Quarantined, RawBand, StampFormat
+from lenspipe.core.types import BandImage, Calibration, Quarantined, RawBand, StampFormat
 from lenspipe.imaging.stamps import pixel_ratio
-from lenspipe.stages.targets import read_targets, select_sources
+from lenspipe.stages.targets import select_sources
 
 Window = tuple[slice, slice]  # rows, columns of the first band
-#: Rows of a strip, without margins, where every row is searched.
-STRIP = 1024
-_AT_ONCE = 512  # objects
 _MARGIN = 64  # px, at least
 _SURE = 200  # sources that show that two bands are aligned
 
@@ -48,26 +45,6 @@ class Piece:
     not_selected: int = 0
 
 
-def read_pieces(image_set: ImageSet, survey: Survey, form: StampFormat, config: Config) -> Iterator[Piece]:
-    """Yield the stamps of a tile or cutout; every target is in one piece, as a stamp or with a reason.
-
-    Raises
-    ------
-    Rejected
-        If the whole image cannot be used; also after the first pieces, where it shows only then.
-    """
-    from lenspipe.io.bands import open_bands
-    from lenspipe.io.planes import list_planes
-
-    planes = list_planes(image_set, survey)
-    _require_bands(planes, form.bands)
-    with open_bands(planes, form.bands) as bands:
-        tile = _Tile(image_set, bands, survey, form, config)
-        for targets, window, left_out in tile.find_targets():
-            for start in range(0, max(1, len(targets)), _AT_ONCE):
-                yield tile.cut(targets[start : start + _AT_ONCE], window, left_out if start == 0 else [])
-
-
 def load_band(planes, band: str, survey: Survey, form: StampFormat, config: Config) -> BandImage:
     """Return one band of an image set whole, calibrated and without its sky; `Rejected` if it cannot be used."""
     from lenspipe.imaging.calibrate import calibrate_image
@@ -78,10 +55,10 @@ def load_band(planes, band: str, survey: Survey, form: StampFormat, config: Conf
         return calibrate_image(_with_sky(bands[band].read(), cal), cal)
 
 
-class _Tile:
+class Tile:
     """The open bands of a tile with their calibrations."""
 
-    def __init__(self, image_set, bands, survey: Survey, form: StampFormat, config: Config):
+    def __init__(self, image_set, bands, survey: Survey, form: StampFormat, config: Config, cutout=False):
         self.name, self.path = image_set.name, image_set.files[0].path
         self.bands, self.form, self.config = bands, form, config
         self.first = survey.detection_band if survey.detection_band in form.bands else form.bands[0]
@@ -92,101 +69,12 @@ class _Tile:
         from lenspipe.imaging.psf import stack_psfs
 
         self.psf_image = stack_psfs([self._psf_of_stamps(band) for band in form.bands])
-        self.is_cutout = _is_cutout(self.shape, self.cal.pixel_scale, form, config)
+        self.is_cutout = cutout or _is_cutout(self.shape, self.cal.pixel_scale, form, config)
         scales = [form.pixel_scale / cal.pixel_scale for cal in self.cals.values()]
         self.margin = max(_MARGIN, int(0.8 * form.size * max(1.0, *scales)) + 8)
         self._read: dict[str, tuple[Window, RawBand]] = {}
         self._aligned: dict[str, int] = {}  # sources that were found in their places
-
-    # -- targets -----------------------------------------------------------------------------
-
-    def find_targets(self) -> Iterator[tuple[Any, Window, list[Quarantined]]]:
-        """Yield tables of targets, the window in which their stamps lie, and who is none."""
-        from astropy.table import Table
-
-        height, width = self.shape
-        if self.is_cutout:
-            table = Table({"x": [(width - 1) / 2], "y": [(height - 1) / 2]})
-            table["object_id"] = np.array([self.name])
-            yield table, (slice(0, height), slice(0, width)), []
-        elif self.config.targets.table:
-            yield from self._place_targets()
-        else:
-            yield from self._detect_targets()
-
-    def _detect_targets(self) -> Iterator[tuple[Any, Window, list[Quarantined]]]:
-        from astropy.table import vstack
-
-        from lenspipe.imaging.blocks import split_length
-        from lenspipe.imaging.calibrate import calibrate_image
-        from lenspipe.imaging.detect import detect_in_blocks, drop_known
-
-        section, number, known = self.config.ingest, 0, None
-        for strip in split_length(self.shape[0], STRIP, self.margin):
-            window = (slice(strip.low, strip.high), slice(0, self.shape[1]))
-            image = calibrate_image(self._window(self.first, window), self.cal, y=strip.low)
-            found = detect_in_blocks(
-                image, slice(strip.start - strip.low, strip.stop - strip.low), self.margin,
-                detect_sigma=section.detect_sigma, detect_pixels=section.detect_pixels, deblend=section.deblend,
-            )  # fmt: skip
-            found["y"] += strip.low
-            found = found if known is None else drop_known(found, known)
-            known = found if known is None else vstack([known[known["y"] > strip.start - STRIP], found])
-            table = found[(found["snr"] >= section.min_snr) & (found["mag"] <= section.max_mag)]
-            names = [f"{self.name}-{number + k:05d}" for k in range(len(table))]
-            table["object_id"] = np.array(names, dtype=str)
-            number += len(table)
-            spoilt = np.asarray(table["saturated"], bool) & section.mask_saturated
-            yield table["x", "y", "object_id"][~spoilt], window, self._saturated(table[spoilt])
-
-    def _saturated(self, table) -> list[Quarantined]:
-        return [
-            Quarantined(
-                self.path, "saturated", f"saturated pixels in the source at x = {x:.0f}, y = {y:.0f}",
-                unit=self.name, object=str(name),
-            )
-            for x, y, name in table.iterrows("x", "y", "object_id")
-        ]  # fmt: skip
-
-    def _place_targets(self) -> Iterator[tuple[Any, Window, list[Quarantined]]]:
-        """Yield the targets of the table in groups of near rows: rows that hold no target are not read."""
-        from astropy.table import Table
-
-        height, width = self.shape
-        place = self._pixels_of(read_targets(self.config).placed)
-        order = np.argsort(place["y"], kind="stable")
-        y = np.asarray(place["y"])[order]
-        far = np.diff(y, prepend=-np.inf) > 2 * self.margin
-        if not len(order):
-            yield place["x", "y", "object_id"], (slice(0, 1), slice(0, 1)), []
-        start = 0
-        while start < len(order):
-            end = start + 1
-            while end < len(order) and not far[end] and y[end] - y[start] <= STRIP:
-                end += 1
-            group: Table = place[order[start:end]]
-            window = tuple(
-                slice(
-                    max(0, int(group[c].min()) - self.margin), min(n, int(group[c].max()) + self.margin + 1)
-                )
-                for c, n in (("y", height), ("x", width))
-            )
-            yield group["x", "y", "object_id"], window, []
-            start = end
-
-    def _pixels_of(self, targets) -> Any:
-        """Return the targets that lie on the image, with x and y."""
-        if self.cal.wcs is None:
-            raise Rejected("no_wcs", "targets have sky positions, but the image has no WCS", self.path)
-        height, width = self.shape
-        x, y = self.cal.wcs.all_world2pix(targets["ra"], targets["dec"], 0, quiet=True)
-        with np.errstate(invalid="ignore"):
-            inside = (x >= -0.5) & (y >= -0.5) & (x < width - 0.5) & (y < height - 0.5)
-        here = targets[inside]
-        here["x"], here["y"] = x[inside], y[inside]
-        return here
-
-    # -- stamps ------------------------------------------------------------------------------
+        self._widths: dict[str, Any] = {}
 
     def cut(self, targets, window: Window, left_out: Sequence[Quarantined] = ()) -> Piece:
         """Return the stamps of targets whose stamps lie in a window of the first band, and who was left out."""
@@ -214,11 +102,10 @@ class _Tile:
         not_selected = int((keep & ~wanted).sum())
         keep &= wanted
         count = int(keep.sum())
+        gain = np.float32([self.cals[band].electrons_per_njy for band in self.form.bands])
         local = {
-            name: np.tile(
-                np.float32([getattr(self.cals[band], name) for band in self.form.bands]), (count, 1)
-            )
-            for name in ("psf_fwhm", "electrons_per_njy")
+            "psf_fwhm": np.stack([self._psf_fwhm(band, x[keep], y[keep], window) for band in cuts], axis=-1),
+            "electrons_per_njy": np.tile(gain, (count, 1)),
         }
         every = keep.all()
         flux = stamps.flux if every else stamps.flux[keep]
@@ -239,12 +126,10 @@ class _Tile:
 
         rows, columns = window
         if not self.moved[band] and not self.rescaled[band]:
-            raw = self._window(band, window)
+            raw = self.window(band, window)
             return cut_pixels(raw, self.cals[band], x - columns.start, y - rows.start, self.form.size)
         place = self._window_of(band, window) if self.moved[band] else window
-        image = calibrate_image(
-            self._window(band, place), self.cals[band], x=place[1].start, y=place[0].start
-        )
+        image = calibrate_image(self.window(band, place), self.cals[band], x=place[1].start, y=place[0].start)
         grid = (self.cal.wcs[rows, columns], self.cal.pixel_scale) if self.moved[band] else None
         return cut_stamps(image, x - columns.start, y - rows.start, self.form, grid)
 
@@ -256,6 +141,26 @@ class _Tile:
         from lenspipe.imaging.psf import resample_psf
 
         return resample_psf(image, pixel_ratio(self.cals[band].pixel_scale, self.form))
+
+    def _psf_fwhm(self, band: str, x: np.ndarray, y: np.ndarray, window: Window) -> np.ndarray:
+        """Return the PSF's FWHM [arcsec] of a band where objects are."""
+        from lenspipe.imaging.psf import psf_width
+        from lenspipe.imaging.psfmodel import look_up_width, width_over
+
+        opened, cal = self.bands[band], self.cals[band]
+        if self.moved[band] and len(x):
+            window = self._window_of(band, window)
+            x, y = cal.wcs.all_world2pix(*self.cal.wcs.all_pix2world(x, y, 0), 0, quiet=True)
+        if opened.has_psf_size and len(x):
+            kept = self._widths.get(band)
+            if kept is None or kept[0] != window:
+                kept = self._widths[band] = (window, opened.read_psf_size(*window))
+            return look_up_width(kept[1], x - window[1].start, y - window[0].start, cal.psf_fwhm)
+        if opened.psf_model is None:
+            return np.full(len(x), cal.psf_fwhm, np.float32)
+        if band not in self._widths:
+            self._widths[band] = width_over(opened.psf_model, opened.shape, psf_width)
+        return np.float32(self._widths[band](x, y) * cal.pixel_scale)
 
     def _window_of(self, band: str, window: Window) -> Window:
         """Return the part of another grid that a window of the first band's covers; at least two pixels."""
@@ -271,7 +176,7 @@ class _Tile:
             out.append(slice(start, int(np.clip(np.ceil(high) + 8, start + min(2, length), length))))
         return out[0], out[1]
 
-    def _window(self, band: str, window: Window) -> RawBand:
+    def window(self, band: str, window: Window) -> RawBand:
         """Return the pixels of a window with their background; the last one read is kept."""
         kept = self._read.get(band)
         if kept is None or kept[0] != window:
@@ -305,7 +210,7 @@ class _Tile:
             reason, doubtful = judge_alignment(*offsets)
             if doubtful:
                 place = self._window_of(band, window) if self.moved[band] else window
-                found = detect_sources(calibrate_image(self._window(band, place), self.cals[band]))
+                found = detect_sources(calibrate_image(self.window(band, place), self.cals[band]))
                 reason = reason if (found["snr"] > 30).sum() >= 0.5 * offsets[2] else ""
             if reason:
                 raise Rejected(f"misaligned:{band}", reason, self.bands[band].path)
@@ -344,10 +249,17 @@ class _Tile:
 def _calibrate(band, survey: Survey, form: StampFormat, config: Config) -> Calibration:
     """Return the calibration of an open band with noise and background measured on its pixels."""
     from lenspipe.imaging.calibrate import read_calibration
+    from lenspipe.imaging.psfmodel import psf_at, typical_width
     from lenspipe.imaging.sky import measure_levels, sample_rows, settle_levels
 
+    height, width = band.shape
+    psf, fwhm = band.psf, None
+    if band.psf_model is not None:
+        psf = psf_at(band.psf_model, (width - 1) / 2, (height - 1) / 2)
+    if band.has_psf_size:
+        fwhm = typical_width(band.read_psf_size(sample_rows(height)[0]))
     cal = read_calibration(
-        band.band, band.header, survey, band.path, band.noise_kind, band.mask_header, band.psf
+        band.band, band.header, survey, band.path, band.noise_kind, band.mask_header, psf, fwhm
     )
     if not same_scale(cal.pixel_scale, form.pixel_scale) and not config.ingest.resample:
         raise Rejected(
@@ -369,15 +281,6 @@ def _with_sky(raw: RawBand, cal: Calibration) -> RawBand:
     from lenspipe.imaging.sky import measure_sky
 
     return measure_sky(raw, cal) if cal.sky is None else raw
-
-
-def _require_bands(planes, bands: tuple[str, ...]) -> None:
-    there = {plane.band for plane in planes if plane.role == "image"}
-    missing = [band for band in bands if band not in there]
-    if missing:
-        path = planes[0].path if planes else ""
-        names = ", ".join(sorted(band or "?" for band in there)) or "none"
-        raise Rejected(f"missing_band:{missing[0]}", f"needs {', '.join(bands)}; images found: {names}", path)
 
 
 def _is_cutout(shape: tuple[int, int], pixel_scale: float, form: StampFormat, config: Config) -> bool:

