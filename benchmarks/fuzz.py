@@ -17,6 +17,7 @@ import argparse
 import gzip
 import io
 import json
+import logging
 import mmap
 import os
 import re
@@ -67,13 +68,16 @@ def read_everything(path: str, role: str = "image") -> int:
     """
     total = 0
     planes = list_planes(ImageSet("t", (ImageFile(path, "", role),)), SURVEY)
-    for band in sorted({plane.band for plane in planes if plane.role == "image"}):
+    found = sorted({plane.band for plane in planes if plane.role == "image"})
+    if not found:
+        raise Rejected("missing_band", "no image", path)
+    for band in found:
         with open_bands(planes, [band]) as bands:
             one = bands[band]
             rows, columns = (slice(0, min(8, length)) for length in one.shape)
             one.read(rows, columns)
             raw = one.read()
-            if band in SURVEY.bands:
+            if band:
                 read_calibration(band, one.header, SURVEY, path, one.noise_kind, one.mask_header, one.psf)
         for part in (raw.data, raw.noise, raw.mask):
             total = zlib.crc32(b"" if part is None else part.tobytes(), total)
@@ -89,27 +93,27 @@ def whole_files() -> dict[str, bytes]:
     real = rng.normal(100, 5, (16, 16)).astype(np.float32)
     whole = rng.integers(0, 500, (16, 16)).astype(np.int32)
     tan, sip, tpv = (fits.Header(cards | {"BAND": "g", "MAGZERO": 30.0, "GAIN": 4.0}) for cards in (_WCS, _SIP, _TPV))
-    plain = {
-        "simple": [fits.PrimaryHDU(real, tan)],
-        "mef": [
-            fits.PrimaryHDU(),
-            fits.ImageHDU(real, sip, name="SCI"),
-            fits.ImageHDU(whole, tan, name="MSK"),
-            fits.ImageHDU(real, tan, name="WGT"),
-        ],
-        "cube": [fits.PrimaryHDU(np.stack([real] * 3), fits.Header(_TPV | {"BANDS": "g r i"}))],
-    }
-    for codec, pixels in (
-        ("RICE_1", real), ("RICE_1", whole), ("GZIP_1", real), ("GZIP_2", whole), ("HCOMPRESS_1", whole),
-        ("PLIO_1", whole),
-    ):  # fmt: skip
-        hdu = fits.CompImageHDU(pixels, tpv, name="SCI", compression_type=codec)
-        plain[f"{codec} {pixels.dtype}"] = [fits.PrimaryHDU(), hdu]
     files = {}
-    for name, hdus in plain.items():
-        for sums in (False, True):
+    for sums in (False, True):
+        kinds = {
+            "simple": [fits.PrimaryHDU(real, tan)],
+            "mef": [
+                fits.PrimaryHDU(),
+                fits.ImageHDU(real, sip, name="SCI"),
+                fits.ImageHDU(whole, tan, name="MSK"),
+                fits.ImageHDU(real, tan, name="WGT"),
+            ],
+            "cube": [fits.PrimaryHDU(np.stack([real] * 3), fits.Header(_TPV | {"BANDS": "g r i"}))],
+        }
+        for codec, pixels in (
+            ("RICE_1", real), ("RICE_1", whole), ("GZIP_1", real), ("GZIP_2", whole), ("HCOMPRESS_1", real),
+            ("HCOMPRESS_1", whole), ("PLIO_1", whole),
+        ):  # fmt: skip
+            hdu = fits.CompImageHDU(pixels, tpv, name="SCI", compression_type=codec)
+            kinds[f"{codec} {pixels.dtype}"] = [fits.PrimaryHDU(), hdu]
+        for name, hdus in kinds.items():
             file = io.BytesIO()
-            fits.HDUList([hdu.copy() for hdu in hdus]).writeto(file, checksum=sums)
+            fits.HDUList(hdus).writeto(file, checksum=sums)
             files[name + ("+sums" if sums else "")] = file.getvalue()
     files["zipped"] = gzip.compress(files["simple"], mtime=0)
     return files
@@ -220,10 +224,11 @@ def unguarded(stage: Any = None) -> Iterator[None]:
     def run_here(function, *arguments, path, seconds=SECONDS):
         if stage is not None:
             stage[0] = 1
-        result = json.loads(json.dumps(function(*arguments)))
-        if stage is not None:
-            stage[0] = 0
-        return result
+        try:
+            return json.loads(json.dumps(function(*arguments)))
+        finally:
+            if stage is not None:
+                stage[0] = 0
 
     with mock.patch("lenspipe.io.fits.run_guarded", run_here):
         yield
@@ -321,8 +326,8 @@ def _run(options, folder: Path) -> None:
             total[f"example|{word} {end} in the {part}|{number}"] += 1
             waiting.append((numbers, skip | {number}))
         done = batches - len(waiting) - len(running)
-        if done * 10 // batches > shown or not (waiting or running):
-            shown = done * 10 // batches
+        if done * 5 // batches > shown or not (waiting or running):
+            shown = done * 5 // batches
             _report(total, time.monotonic() - start, peak, options)
 
 
@@ -359,6 +364,7 @@ def _read_whole() -> dict[str, int]:
 
 
 warnings.simplefilter("ignore")
+logging.getLogger("astropy").setLevel(logging.ERROR)
 FILES = whole_files()
 PIXELS = _read_whole()
 

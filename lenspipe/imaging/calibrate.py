@@ -15,6 +15,8 @@ from lenspipe.core.types import BandImage, Calibration, RawBand
 
 _ZERO_POINT_KEYS = ("MAGZERO", "MAGZP", "MAGZPT", "MAG_ZERO", "ZEROPT", "PHOTZP", "ZP")
 _FWHM_KEYS = ("PSF_FWHM", "FWHM", "SEEING")
+#: Beyond this a zero point [mag] is a fault of the header; its scale may not even be a number.
+_MAX_ZERO_POINT = 100
 #: Brighter pixels [nJy] (magnitude -6) are sentinels such as 1e30, not sky.
 MAX_FLUX = 1e15
 #: Zero points of flux units that headers name in BUNIT.
@@ -143,7 +145,7 @@ def read_zero_point(header) -> float | None:
     """Return the AB zero point that a header gives (a keyword, or a unit in BUNIT), or None."""
     for key in _ZERO_POINT_KEYS:
         value = header.get(key)
-        if isinstance(value, (int, float)) and np.isfinite(value):
+        if isinstance(value, (int, float)) and abs(value) < _MAX_ZERO_POINT:
             return float(value)
     return _UNIT_ZERO_POINTS.get(str(header.get("BUNIT", "")).strip().lower().removesuffix("s"))
 

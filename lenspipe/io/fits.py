@@ -200,7 +200,7 @@ def _use_wcs(header: fits.Header, shape: tuple[int, ...]) -> None:
 
 def unpack(plain: str, target: str, expected: int) -> None:
     """Write the compressed images of a file as plain ones; runs in the guarded child."""
-    with _open_plain(plain, plain, expected, memmap=False) as hdus:
+    with _open_plain(plain, plain, expected, memmap=False) as hdus, naming_faults(plain):
         whole = [
             fits.ImageHDU(hdu.data, hdu.header) if isinstance(hdu, fits.CompImageHDU) else hdu for hdu in hdus
         ]
