@@ -110,7 +110,9 @@ def plain_file(path: str) -> Iterator[str]:
             return
         with tempfile.NamedTemporaryFile(prefix="lenspipe-", suffix=".fits") as unpacked:
             seconds = SECONDS + extents[-1].end / _UNPACK_RATE
-            run_guarded(unpack, plain, unpacked.name, len(extents), path=path, seconds=seconds)
+            run_guarded(
+                unpack, plain, unpacked.name, len(extents), path=path, seconds=seconds, apart=True
+            )
             yield unpacked.name
 
 

@@ -31,7 +31,9 @@ _ROOT = str(Path(__file__).parents[2])
 _READY = "ready"
 
 
-def run_guarded(function: Callable[..., Any], *arguments: Any, path: str, seconds: float = SECONDS) -> Any:
+def run_guarded(
+    function: Callable[..., Any], *arguments: Any, path: str, seconds: float = SECONDS, apart: bool = False
+) -> Any:
     """Return what a function returns that runs in the child.
 
     Parameters
@@ -42,6 +44,8 @@ def run_guarded(function: Callable[..., Any], *arguments: Any, path: str, second
         The file at fault if this fails.
     seconds : float
         The time it may take.
+    apart : bool
+        Run it in a fork of the child: what it does to its memory then harms no later file.
 
     Raises
     ------
@@ -52,7 +56,7 @@ def run_guarded(function: Callable[..., Any], *arguments: Any, path: str, second
         If no child can be started: that is not the file's fault.
     """
     request = {"function": f"{function.__module__}:{function.__qualname__}", "arguments": arguments,
-               "seconds": seconds}  # fmt: skip
+               "seconds": seconds, "apart": apart}  # fmt: skip
     line = json.dumps(request)
     with _lock:
         status = 0
@@ -185,8 +189,15 @@ def serve() -> None:
     os.dup2(quiet, 2)
     for line in sys.stdin:
         request = json.loads(line)
+        if request["apart"] and (fork := os.fork()):  # no thread, no network here: a fork is safe
+            status = os.waitpid(fork, 0)[1]
+            if status:
+                os.kill(os.getpid(), os.WTERMSIG(status) or signal.SIGABRT)  # ends as the fork did
+            continue
         signal.setitimer(signal.ITIMER_REAL, request["seconds"])
         print(json.dumps(_answer(request, lenspipe.io.fits.naming_faults)), file=answers, flush=True)
+        if request["apart"]:
+            os._exit(0)
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
