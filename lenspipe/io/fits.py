@@ -77,9 +77,9 @@ def opened(path: str) -> Iterator[fits.HDUList]:
 
 
 @contextmanager
-def _open_plain(plain: str, path: str, expected: int, memmap: bool = True) -> Iterator[fits.HDUList]:
-    with naming_faults(path):
-        hdus = fits.open(plain, memmap=memmap)
+def _open_plain(plain: str, path: str, expected: int) -> Iterator[fits.HDUList]:
+    with naming_faults(path):  # astropy cannot map images that are scaled: unsigned integers, say
+        hdus = fits.open(plain, memmap=False)
     try:
         with naming_faults(path):
             count = len(hdus)
@@ -111,7 +111,7 @@ def plain_file(path: str) -> Iterator[str]:
         with tempfile.NamedTemporaryFile(prefix="lenspipe-", suffix=".fits") as unpacked:
             seconds = SECONDS + extents[-1].end / _UNPACK_RATE
             run_guarded(
-                unpack, plain, unpacked.name, len(extents), path=path, seconds=seconds, apart=True
+                unpack, plain, path, unpacked.name, len(extents), path=path, seconds=seconds, apart=True
             )
             yield unpacked.name
 
@@ -175,15 +175,16 @@ def examine(plain: str, path: str, max_verified: int) -> list[tuple[str, tuple[i
     extents = check_structure(plain, path)
     if Path(plain).stat().st_size <= max_verified:
         check_sums(plain, extents, path)
-    with _open_plain(plain, path, len(extents), memmap=False) as hdus, naming_faults(path):
+    with _open_plain(plain, path, len(extents)) as hdus, naming_faults(path):
         return [_examine_hdu(hdu) for hdu in hdus]
 
 
 def _examine_hdu(hdu: Any) -> tuple[str, tuple[int, ...], str]:
     shape = tuple(map(int, hdu.shape)) if getattr(hdu, "is_image", False) else ()
-    if len(shape) in (2, 3) and "CTYPE1" in hdu.header:
-        _use_wcs(hdu.header, shape)
-    return hdu.name, shape, hdu.header.tostring(endcard=False, padding=False)
+    header = _readable(hdu.header)
+    if len(shape) in (2, 3) and "CTYPE1" in header:
+        _use_wcs(header, shape)
+    return hdu.name, shape, header.tostring(endcard=False, padding=False)
 
 
 def _use_wcs(header: fits.Header, shape: tuple[int, ...]) -> None:
@@ -200,9 +201,9 @@ def _use_wcs(header: fits.Header, shape: tuple[int, ...]) -> None:
         return
 
 
-def unpack(plain: str, target: str, expected: int) -> None:
+def unpack(plain: str, path: str, target: str, expected: int) -> None:
     """Write the compressed images of a file as plain ones; runs in the guarded child."""
-    with _open_plain(plain, plain, expected, memmap=False) as hdus, naming_faults(plain):
+    with _open_plain(plain, path, expected) as hdus, naming_faults(path):
         whole = [
             fits.ImageHDU(hdu.data, hdu.header) if isinstance(hdu, fits.CompImageHDU) else hdu for hdu in hdus
         ]
@@ -211,18 +212,24 @@ def unpack(plain: str, target: str, expected: int) -> None:
 
 def inherit(header: fits.Header, primary: fits.Header) -> fits.Header:
     """Return an extension's header with what it leaves to the primary one, without cards that say nothing."""
+    whole = _readable(header)
+    for key in _INHERITED:
+        if key in primary and key not in whole and _is_readable(primary.cards[key]):
+            whole[key] = primary[key]
+    return whole
+
+
+def _readable(header: fits.Header) -> fits.Header:
+    """Return a copy without the cards whose value cannot be read: asking for it would raise."""
     whole = header.copy()
     for number in reversed([n for n, card in enumerate(whole.cards) if not _is_readable(card)]):
         del whole[number]
-    for key in _INHERITED:
-        if key in primary and key not in whole:
-            whole[key] = primary[key]
     return whole
 
 
 def _is_readable(card: fits.Card) -> bool:
     try:
         _ = card.value
-    except fits.VerifyError:
+    except Exception:
         return False
     return True

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
@@ -133,10 +134,8 @@ class _Child:
         if process is None:
             return 0
         for pipe in (process.stdin, process.stdout):
-            try:
+            with suppress(BrokenPipeError):  # what it did not read is lost with it
                 pipe.close()
-            except BrokenPipeError:
-                pass  # what it did not read is lost with it
         try:
             return process.wait(_GRACE)
         except subprocess.TimeoutExpired:

@@ -267,7 +267,7 @@ def _check_compressed(header: dict[str, Any], table: list[int], need) -> None:
     codec = header.get("ZCMPTYPE")
     need(codec in _CODECS, f"ZCMPTYPE = {codec!r} is none of {', '.join(_CODECS)}")
     bits, axes = _read_axes(header, "Z", need)
-    need(len(axes) > 0 and 0 < min(axes) and max(axes) <= _MAX_AXIS, f"compressed axes {axes}")
+    need(len(axes) > 0 and min(axes) > 0 and max(axes) <= _MAX_AXIS, f"compressed axes {axes}")
     tile = [header.get(f"ZTILE{n}", axes[0] if n == 1 else 1) for n in range(1, len(axes) + 1)]
     need(min(tile) > 0, f"tiles {tile}")
     tile = [min(side, axis) for side, axis in zip(tile, axes, strict=True)]
@@ -280,10 +280,15 @@ def _check_compressed(header: dict[str, Any], table: list[int], need) -> None:
     need(math.prod(table) <= heap <= math.prod(table) + header.get("PCOUNT", 0), f"THEAP = {heap}")
     settings = {header.get(f"ZNAME{n}"): header.get(f"ZVAL{n}") for n in range(1, 10)}
     for name, choices in _SETTINGS.items():
-        need(settings.get(name, choices[0]) in choices, f"{name} = {settings.get(name)!r} is none of {choices}")
+        need(
+            settings.get(name, choices[0]) in choices, f"{name} = {settings.get(name)!r} is none of {choices}"
+        )
     forms = [_TFORM.match(header.get(f"TFORM{n}", "")) for n in range(1, header["TFIELDS"] + 1)]
     widths = [_field_width(int(form[1] or 1), form[2]) for form in forms if form]
-    need(len(widths) == len(forms) and sum(widths) == table[0], f"fields of {widths} bytes in rows of {table[0]}")
+    need(
+        len(widths) == len(forms) and sum(widths) == table[0],
+        f"fields of {widths} bytes in rows of {table[0]}",
+    )
 
 
 def _field_width(count: int, letter: str) -> int:

@@ -47,12 +47,12 @@ def test_the_child_is_another_process_and_stays():
 
 def test_a_reader_that_dies_costs_its_file_only():
     before = child_pid()
-    with pytest.raises(Rejected, match="reader_crashed: .*SIGABRT") as fault:
+    with pytest.raises(Rejected, match=r"reader_crashed: .*SIGABRT") as fault:
         run_guarded(os.abort, path="bad.fits")
     assert fault.value.path == "bad.fits"
     assert wait_until_dead(before)
     assert child_pid() != before
-    with pytest.raises(Rejected, match="reader_crashed: .*exit status 7"):
+    with pytest.raises(Rejected, match=r"reader_crashed: .*exit status 7"):
         run_guarded(os._exit, 7, path="bad.fits")
 
 
@@ -61,7 +61,7 @@ def test_what_is_run_apart_leaves_the_child_as_it_was():
     apart = run_guarded(os.getpid, path="t", apart=True)
     assert apart not in (before, os.getpid())
     assert child_pid() == before
-    with pytest.raises(Rejected, match="reader_crashed: .*SIGSEGV"):
+    with pytest.raises(Rejected, match=r"reader_crashed: .*SIGSEGV"):
         run_guarded(signal.raise_signal, signal.SIGSEGV, path="bad.fits", apart=True)
     with pytest.raises(Rejected, match="reader_timeout"):
         run_guarded(time.sleep, 60, path="slow.fits", seconds=0.5, apart=True)

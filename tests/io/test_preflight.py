@@ -52,7 +52,11 @@ def test_it_tells_where_the_hdus_are(tmp_path):
     path = tmp_path / "t.fits"
     path.write_bytes(PLAIN)
     extents = check_structure(path)
-    assert [(e.start, e.data, e.end) for e in extents] == [(0, 2880, 2880), (2880, 5760, 8640), (8640, 11520, 14400)]
+    assert [(e.start, e.data, e.end) for e in extents] == [
+        (0, 2880, 2880),
+        (2880, 5760, 8640),
+        (8640, 11520, 14400),
+    ]
     assert PLAIN[extents[1].data : extents[1].data + PIXELS.nbytes] == PIXELS.astype(">f4").tobytes()
     assert {e.codec for e in extents} == {""}
     path.write_bytes(PACKED)
@@ -99,7 +103,8 @@ def test_a_large_tile_passes_and_one_beyond_all_surveys_does_not(tmp_path):
         ("NAXIS1", -5), ("NAXIS1", 10**9), ("NAXIS1", 2**63), ("NAXIS1", 10**30), ("NAXIS1", ""),
         ("BITPIX", 7), ("BITPIX", 0), ("BITPIX", "T"),
         ("PCOUNT", -1), ("PCOUNT", 8), ("GCOUNT", 2), ("GCOUNT", 0), ("GROUPS", "T"),
-        ("HIERARCH NAXIS1", 30), ("naxis1", 30), ("WCSAXES", 76764), ("WCSAXES", -1), ("WCSAXESA", 1000), ("A_ORDER", 10**9), ("BP_ORDER", 10),
+        ("HIERARCH NAXIS1", 30), ("naxis1", 30), ("WCSAXES", 76764), ("WCSAXES", -1), ("WCSAXESA", 1000),
+        ("A_ORDER", 10**9), ("BP_ORDER", 10),
         ("DATASUM", "'x'"),
     ],
 )  # fmt: skip
