@@ -72,14 +72,18 @@ def opened(path: str) -> Iterator[fits.HDUList]:
     Rejected
         If the file is not there, not FITS, damaged, or larger than any survey's images.
     """
-    with plain_file(path) as plain, _open_plain(plain, path, len(check_structure(plain, path))) as hdus:
+    with plain_file(path) as plain, _open_plain(plain, path) as hdus:
         yield hdus
 
 
 @contextmanager
-def _open_plain(plain: str, path: str, expected: int) -> Iterator[fits.HDUList]:
-    with naming_faults(path):  # astropy cannot map images that are scaled: unsigned integers, say
-        hdus = fits.open(plain, memmap=False)
+def _open_plain(plain: str, path: str) -> Iterator[fits.HDUList]:
+    extents = check_structure(plain, path)
+    # astropy cannot map scaled images (unsigned integers, say), and of a map it believes any descriptor of a tile
+    mapped = not any(extent.scaled or extent.codec for extent in extents)
+    expected = len(extents)
+    with naming_faults(path):
+        hdus = fits.open(plain, memmap=mapped)
     try:
         with naming_faults(path):
             count = len(hdus)
@@ -110,9 +114,7 @@ def plain_file(path: str) -> Iterator[str]:
             return
         with tempfile.NamedTemporaryFile(prefix="lenspipe-", suffix=".fits") as unpacked:
             seconds = SECONDS + extents[-1].end / _UNPACK_RATE
-            run_guarded(
-                unpack, plain, path, unpacked.name, len(extents), path=path, seconds=seconds, apart=True
-            )
+            run_guarded(unpack, plain, path, unpacked.name, path=path, seconds=seconds, apart=True)
             yield unpacked.name
 
 
@@ -175,7 +177,7 @@ def examine(plain: str, path: str, max_verified: int) -> list[tuple[str, tuple[i
     extents = check_structure(plain, path)
     if Path(plain).stat().st_size <= max_verified:
         check_sums(plain, extents, path)
-    with _open_plain(plain, path, len(extents)) as hdus, naming_faults(path):
+    with _open_plain(plain, path) as hdus, naming_faults(path):
         return [_examine_hdu(hdu) for hdu in hdus]
 
 
@@ -201,9 +203,9 @@ def _use_wcs(header: fits.Header, shape: tuple[int, ...]) -> None:
         return
 
 
-def unpack(plain: str, path: str, target: str, expected: int) -> None:
+def unpack(plain: str, path: str, target: str) -> None:
     """Write the compressed images of a file as plain ones; runs in the guarded child."""
-    with _open_plain(plain, path, expected) as hdus, naming_faults(path):
+    with _open_plain(plain, path) as hdus, naming_faults(path):
         whole = [
             fits.ImageHDU(hdu.data, hdu.header) if isinstance(hdu, fits.CompImageHDU) else hdu for hdu in hdus
         ]

@@ -36,13 +36,14 @@ _SETTINGS = {"BLOCKSIZE": (32, 16), "BYTEPIX": (4, 2, 1, 8), "SMOOTH": (0, 1)}
 #: Keywords that say where bytes are and what they mean: each at most once, in the one form of the standard.
 _STRUCTURE = re.compile(
     rb"(?i)(?:HIERARCH +)?(SIMPLE|XTENSION|Z?BITPIX|Z?NAXIS\d*|[PG]COUNT|GROUPS|TFIELDS|TFORM\d+|THEAP"
-    rb"|ZIMAGE|ZCMPTYPE|ZTILE\d+|ZNAME\d+|ZVAL\d+|WCSAXES[A-Z]?|[AB]P?_ORDER|CHECKSUM|DATASUM) *="
+    rb"|ZIMAGE|ZCMPTYPE|ZTILE\d+|ZNAME\d+|ZVAL\d+|WCSAXES[A-Z]?|[AB]P?_ORDER|BSCALE|BZERO|BLANK|CHECKSUM|DATASUM) *="
 )
 _WHOLE = re.compile(rb" *([+-]?\d{1,19}) *(?:/|$)")
 _TEXT = re.compile(rb" *'([^']*)' *(?:/|$)")
 _LOGICAL = re.compile(rb" *([TF]) *(?:/|$)")
 _TEXTS = ("XTENSION", "ZCMPTYPE", "CHECKSUM", "DATASUM")
-_LOOSE = ("ZVAL", *_WCS)
+_SCALES = ("BSCALE", "BZERO", "BLANK")
+_LOOSE = ("ZVAL", *_SCALES, *_WCS)
 _LOGICALS = ("SIMPLE", "GROUPS", "ZIMAGE")
 _CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
 _TFORM = re.compile(r" *(\d*)([LXBIJKAEDCMPQ])")
@@ -52,13 +53,15 @@ _WIDTHS = dict(zip("LBIJKAEDCMPQ", (1, 1, 2, 4, 8, 1, 4, 8, 8, 16, 8, 16), stric
 class Extent(NamedTuple):
     """Where an HDU is: its header, its data, its end [byte]; the codec of a compressed image; its sums.
 
-    `checksum` is true if the header has a CHECKSUM, `datasum` the sum it gives for the data, if it does.
+    `scaled` is true if the pixels are not the numbers that are stored, `checksum` if the header has a CHECKSUM;
+    `datasum` is the sum that it gives for the data, if it does.
     """
 
     start: int
     data: int
     end: int
     codec: str
+    scaled: bool
     checksum: bool
     datasum: int | None
 
@@ -94,10 +97,11 @@ def check_structure(path: str | Path, name: str = "") -> list[Extent]:
                     raise Rejected("fits_truncated", detail, name, str(len(extents)))
                 codec = header.get("ZCMPTYPE", "") if header.get("ZIMAGE") else ""
                 datasum = header.get("DATASUM", "").strip()
+                scaled = any(key in header for key in _SCALES)
+                checksum = bool(header.get("CHECKSUM", "").strip())
                 extents.append(
-                    Extent(start, data, end, codec, bool(header.get("CHECKSUM", "").strip()),
-                           int(datasum) if datasum else None)
-                )  # fmt: skip
+                    Extent(start, data, end, codec, scaled, checksum, int(datasum) if datasum else None)
+                )
                 if len(extents) > _MAX_HDUS:
                     raise Rejected("bad_header", f"more than {_MAX_HDUS} HDUs", name)
                 file.seek(end)

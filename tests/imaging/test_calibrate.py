@@ -29,6 +29,8 @@ def calibrate(data=NOISE, header=None, survey=DES, kind="", psf=None, **parts):
         ({"BUNIT": "nanomaggies"}, 22.5),
         ({"BUNIT": "nanomaggy"}, 22.5),
         ({"MAGZERO": "n/a"}, None),
+        ({"MAGZERO": -1e308}, None),
+        ({"MAGZERO": 1e308, "MAGZP": 25.5}, 25.5),
         ({}, None),
     ],
 )

@@ -17,6 +17,7 @@ from lenspipe.io.bands import open_bands
 from lenspipe.io.fits import describe_file, naming_faults, opened
 from lenspipe.io.layout import group_files
 from lenspipe.io.planes import list_planes
+from lenspipe.io.preflight import check_structure
 
 DES = load_survey("des")
 RNG = np.random.default_rng(3)
@@ -254,3 +255,23 @@ def test_reading_first_in_a_child_costs_little(tmp_path):
     for _ in range(20):
         describe_file(path)
     assert (time.process_time() - start) / 20 < 0.02, "seconds of this process for a file of three HDUs"
+
+
+@pytest.mark.parametrize("codec", ["RICE_1", "GZIP_2"])
+@pytest.mark.parametrize(
+    ("length", "offset"), [(47, -467_000_000), (-1, 0), (2**31 - 1, 0), (-(2**31), -(2**31)), (47, 2**31 - 1)]
+)
+def test_a_tile_that_claims_to_lie_elsewhere_is_rejected(tmp_path, codec, length, offset):
+    path = tmp_path / "T_g.fits.fz"
+    integers = RNG.integers(0, 1000, size=(20, 30)).astype(np.int32)
+    hdu = fits.CompImageHDU(integers, name="SCI", compression_type=codec)
+    fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(path)
+    content = bytearray(path.read_bytes())
+    fifth = check_structure(path)[1].data + 5 * 8
+    content[fifth : fifth + 8] = struct.pack(">ii", length, offset)
+    path.write_bytes(content)
+    with open_bands(list_planes(image_set(path), DES), ["g"]) as bands:
+        for rows in (slice(4, 7), slice(None)):
+            with pytest.raises(Rejected, match=r"unreadable|too_large"):
+                bands["g"].read(rows)
+        assert np.array_equal(bands["g"].read(slice(8, 20)).data, integers[8:])
