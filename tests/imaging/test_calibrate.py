@@ -44,6 +44,8 @@ def calibrate(data=NOISE, header=None, survey=DES, kind="", psf=None, **parts):
         ({"BUNIT": "MJy/sr"}, None),  # a surface brightness
         ({"BUNIT": "counts/s", "MAGZERO": 26.0}, 26.0),
         ({"BUNIT": "ADU"}, None),
+        ({"MAGZERO": -1e308}, None),
+        ({"MAGZERO": 1e308, "MAGZP": 25.5}, 25.5),
         ({}, None),
     ],
 )
