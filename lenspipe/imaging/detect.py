@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from astropy.stats import sigma_clipped_stats
 from astropy.table import Table, vstack
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import binary_dilation, gaussian_filter
 from scipy.spatial import cKDTree
 
 from lenspipe.core.survey import NJY_ZERO_POINT
@@ -18,6 +18,7 @@ from lenspipe.imaging.blocks import cut_image, split_length
 #: Own width of the blocks that are searched at once [px].
 BLOCK = 2048
 _SEAM, _SAME = 2.0, 3.0  # px
+_TOUCH = 3  # px, of smoothing and bleeding
 
 
 def detect_sources(
@@ -44,7 +45,7 @@ def detect_sources(
     Returns
     -------
     Table
-        ``x``, ``y`` (pixel, 0-based), ``flux`` [nJy], ``snr``, ``mag``, ``saturated`` (any of its pixels is),
+        ``x``, ``y`` (pixel, 0-based), ``flux`` [nJy], ``snr``, ``mag``, ``saturated`` (it holds or touches saturated pixels),
         ``n_pixels``.
     """
     from photutils.background import Background2D, MedianBackground
@@ -78,7 +79,11 @@ def detect_sources(
         x, y = np.asarray(catalog.x_centroid), np.asarray(catalog.y_centroid)
         total, sigma = np.asarray(catalog.segment_flux), np.asarray(catalog.segment_flux_err)
         area = np.asarray(catalog.segment_area)
-        spoilt = np.isin(segments.labels, np.unique(segments.data[image.saturated]))
+        # saturated pixels are often masked: what touches them is what they left of a star
+        touched = (
+            binary_dilation(image.saturated, iterations=_TOUCH) if image.saturated.any() else image.saturated
+        )
+        spoilt = np.isin(segments.labels, np.unique(segments.data[touched]))
     good = np.isfinite(x) & np.isfinite(y) & (total > 0)
     table = Table(
         {

@@ -55,3 +55,18 @@ def test_bad_pixels_are_no_sources_and_an_empty_image_gives_an_empty_table():
     assert len(found) == 1
     empty = detect_sources(tile([], sigma=1.0), detect_sigma=50.0)
     assert (len(empty), empty.colnames) == (0, ["x", "y", "flux", "snr", "mag", "saturated", "n_pixels"])
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_what_a_saturated_star_left_is_told(masked):
+    image = tile([(100.0, 100.0, 90_000.0), (40.0, 50.0, 3000.0)])
+    y, x = np.mgrid[:200, :200]
+    core = np.hypot(x - 100, y - 100) < 3
+    image.saturated[core] = True
+    if masked:
+        image.flux[core], image.sigma[core] = np.nan, np.inf
+    found = detect_sources(image)
+    near = np.hypot(found["x"] - 100, found["y"] - 100) < 15
+    assert near.sum() >= 1
+    assert found["saturated"][near].all()
+    assert not found["saturated"][~near].any()
