@@ -28,6 +28,7 @@ import numpy as np
 from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from astropy.nddata import Cutout2D
+from astropy.stats import sigma_clipped_stats
 from astropy.table import Table
 from astropy.wcs import WCS
 from rich.console import Console
@@ -72,9 +73,13 @@ def make_tile(folder: Path, size: int) -> None:
         hdus.writeto(folder / f"big_{band}.fits", overwrite=True)
 
 
-def configure(folder: Path, **ingest) -> tuple[Config, ImageSet]:
+def configure(folder: Path, targets: str = "") -> tuple[Config, ImageSet]:
     """Return a configuration for the tile, and its files."""
-    settings = {"survey": "des", "ingest": {"images": [str(folder / "big_*.fits")], **ingest}}
+    settings = {
+        "survey": "des",
+        "targets": {"table": targets},
+        "ingest": {"images": [str(folder / "big_*.fits")]},
+    }
     config = config_from(settings, "benchmark")
     (image_set,) = group_files(find_images(config.ingest.images), SURVEY)
     return config, image_set
@@ -176,6 +181,8 @@ def time_detection(folder: Path, size: int) -> tuple[float, float, int, int]:
     kernel = Gaussian2DKernel(image.psf_fwhm / image.pixel_scale / 2.3548)
     smooth = convolve(flux, kernel)
     noise = np.where(bad, np.inf, image.sigma) * np.sqrt((kernel.array**2).sum())
+    measured = sigma_clipped_stats(smooth[::3, ::3], sigma=3.0, maxiters=10)[2]
+    noise *= max(1.0, measured / np.median(noise))  # noise may be correlated: the same threshold as ours
     segments = detect_sources(smooth, 3.0 * noise, 8, mask=bad)
     segments = deblend_sources(smooth, segments, 8, n_levels=16, contrast=0.005, progress_bar=False)
     catalog = SourceCatalog(
