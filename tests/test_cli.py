@@ -81,7 +81,7 @@ MISTAKES = {
     ),
     "nothing to paint into": (
         ["simulate", "--into", "{folder}/empty", "--out", "{folder}/out"],
-        "no FITS files (.fits, .fit, .fits.gz, .fits.fz) in the folder",
+        "no FITS files or HDF5 stacks",
     ),
     "unknown option": (["simulate", "--cuont", "3", "--out", "{folder}/out"], "No such option"),
     "no models": (["scan", "a.fits", "--survey", "des", "--out", "{folder}/out"], "no packaged models"),
@@ -96,7 +96,7 @@ MISTAKES = {
             "--out",
             "{folder}/out",
             "--set",
-            "ingest.images=['{folder}/table.ecsv']",
+            "ingest.images=['{folder}/good.fits']",
         ],
         "no detector",
     ),
@@ -137,6 +137,7 @@ MISTAKES = {
 def test_a_mistake_is_one_clear_line(tmp_path, case):
     (tmp_path / "good.toml").write_text('survey = "des"\n')
     (tmp_path / "broken.toml").write_text("[ingest]\nimagse = 1\n")
+    (tmp_path / "good.fits").touch()
     Table({"z_lens": [0.5]}).write(tmp_path / "table.ecsv", format="ascii.ecsv")
     (tmp_path / "empty").mkdir()
     words, message = MISTAKES[case]

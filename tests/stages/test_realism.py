@@ -26,7 +26,7 @@ def field(tmp_path_factory):
         for name, band in survey.bands.items()
     }
     survey = survey.model_copy(update={"bands": bands, "noise_correlation": (0.15,)})
-    tiles = TilesSection(count=1, size=700, lenses=0, **FIELD)
+    tiles = TilesSection(count=1, size=900, lenses=0, **FIELD)
     tile = render_tile(survey, 9, 0, draw_sky(survey, 9, tiles, ("g", "i")), tiles, ("g", "i"))
     write_tile(folder, survey, tile, weights=False)
     return folder, tile
