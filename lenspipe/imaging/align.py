@@ -11,7 +11,8 @@ import numpy as np
 _WINDOW = 2.5  # px, of the Gaussian in which centres are measured
 _ITERATIONS = 4
 _MIN_SNR = 15.0  # of a source in the window, in both bands
-_LEAST = 10  # sources from which a shift is judged
+_LEAST = 5  # sources from which a shift is judged
+_LEAST_BRIGHT = 10  # from which it is judged that too many are lost
 _MAX_SHIFT = 1.0  # px
 _MAX_LOST = 0.7  # of the reference's bright sources may be dark in the other band
 
@@ -47,17 +48,17 @@ def judge_alignment(dx: np.ndarray, dy: np.ndarray, bright: int) -> tuple[str, b
     Too many bright sources with nothing at their place: flipped, rotated, of another scale or another part
     of the sky, if the band has sources of its own; otherwise it is just shallow.
     """
+    if bright >= _LEAST_BRIGHT and len(dx) < (1.0 - _MAX_LOST) * bright:
+        return (
+            f"{bright - len(dx)} of the {bright} brightest sources of the first band are not there, others are: "
+            "flipped, rotated, of another scale, or another part of the sky"
+        ), True
     if len(dx) >= _LEAST and float(np.median(np.hypot(dx, dy))) > _MAX_SHIFT:
         x, y = float(np.median(dx)), float(np.median(dy))
         return (
             f"its sources lie {x:+.1f}, {y:+.1f} px beside those of the first band ({len(dx)} sources)",
             False,
         )
-    if bright >= _LEAST and len(dx) < (1.0 - _MAX_LOST) * bright:
-        return (
-            f"{bright - len(dx)} of the {bright} brightest sources of the first band are not there, others are: "
-            "flipped, rotated, of another scale, or another part of the sky"
-        ), True
     return "", False
 
 

@@ -20,6 +20,10 @@ _ZERO_POINTS = (-5.0, 40.0)
 _FWHM_KEYS = ("PSF_FWHM", "FWHM", "SEEING")
 #: Brighter pixels [nJy] (magnitude -6) are sentinels such as 1e30, not sky.
 MAX_FLUX = 1e15
+#: Noise of a pixel [nJy] that an image may have.
+LEAST_SIGMA, _MOST_SIGMA = 1e-6, 1e10
+#: Widths that a PSF may have [arcsec].
+_FWHMS = (0.02, 30.0)
 #: Zero points of flux units in BUNIT that astropy.units does not know, or not in this spelling.
 _UNIT_ZERO_POINTS = {
     "njy": 31.4,
@@ -61,7 +65,7 @@ def read_calibration(
     pixel_scale = pixel_scale or _number(header.get("PIXSCALE")) or survey.pixel_scale
     psf_image = None if psf is None else centre_psf(psf)
     psf_fwhm = psf_fwhm or _read_fwhm(header, psf_image, pixel_scale)
-    if psf_fwhm is None:
+    if psf_fwhm is None or not _FWHMS[0] <= psf_fwhm <= _FWHMS[1]:
         psf_fwhm = survey.bands[band].psf_fwhm
         flags |= Flag.PSF_ASSUMED
     gain = read_gain(header, scale, survey.bands[band].electrons_per_njy())
@@ -96,11 +100,45 @@ def usable_pixels(raw: RawBand, cal: Calibration) -> np.ndarray:
     with np.errstate(invalid="ignore"):
         good = np.abs(raw.data) < np.float32(min(MAX_FLUX / cal.njy_per_count, 3e38))  # False for NaN
         if raw.noise is not None:
-            good &= raw.noise > 0
-            good &= raw.noise < np.inf
+            least, most = _noise_range(cal)
+            good &= raw.noise > least
+            good &= raw.noise < most
     if raw.mask is not None:
         good &= (raw.mask if cal.bad_bits is None else _masked(raw.mask, cal.bad_bits)) == 0
+    empty = find_flat(raw.data)
+    if empty is not None:
+        good &= ~empty
     return good
+
+
+def _noise_range(cal: Calibration) -> tuple[float, float]:
+    """Return what a noise map may hold: no image has a sigma out of bounds."""
+    low, high = (sigma / cal.njy_per_count for sigma in (LEAST_SIGMA, _MOST_SIGMA))
+    if cal.noise_kind == "weight":
+        return max(high**-2.0, 1e-38), min(low**-2.0, 3e38)
+    power = 2.0 if cal.noise_kind == "variance" else 1.0
+    return max(low**power, 1e-38), min(high**power, 3e38)
+
+
+def find_flat(data: np.ndarray) -> np.ndarray | None:
+    """Return the pixels (..., y, x) in blocks of 3 x 3 or more of one and the same value; None if there are none.
+
+    Noise makes no such blocks: there is no data, whatever weight and mask say of zeros that were filled in.
+    """
+    same = data[..., :, 1:] == data[..., :, :-1]
+    if min(data.shape[-2:]) < 3 or np.count_nonzero(same) < 6:
+        return None
+    below = data[..., 1:, :] == data[..., :-1, :]
+    rows = same[..., :, 1:] & same[..., :, :-1]  # three alike side by side, at their middle
+    block = rows[..., 2:, :] & rows[..., 1:-1, :] & rows[..., :-2, :]
+    block &= below[..., 1:, 1:-1] & below[..., :-1, 1:-1]
+    if not block.any():
+        return None
+    flat = np.zeros(data.shape, bool)
+    for dy in range(3):
+        for dx in range(3):
+            flat[..., dy : dy + block.shape[-2], dx : dx + block.shape[-1]] |= block
+    return flat
 
 
 def _masked(mask: np.ndarray, bits: int) -> np.ndarray:

@@ -14,6 +14,7 @@ from scipy.spatial import cKDTree
 from lenspipe.core.survey import NJY_ZERO_POINT
 from lenspipe.core.types import BandImage
 from lenspipe.imaging.blocks import cut_image, split_length
+from lenspipe.imaging.sky import map_background
 
 #: Own width of the blocks that are searched at once [px].
 BLOCK = 2048
@@ -48,22 +49,19 @@ def detect_sources(
         ``x``, ``y`` (pixel, 0-based), ``flux`` [nJy], ``snr``, ``mag``, ``saturated`` (it holds or touches
         saturated pixels), ``n_pixels``.
     """
-    from photutils.background import Background2D, MedianBackground
+    from photutils.background import MedianBackground
     from photutils.segmentation import SourceCatalog, deblend_sources
     from photutils.segmentation import detect_sources as segment
 
     bad = ~np.isfinite(image.flux)
+    if bad.all():
+        return _empty()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # photutils warns where nothing is found: an empty table says so
-        background = Background2D(
-            image.flux,
-            min(128, *image.flux.shape),
-            mask=bad,
-            filter_size=3,
-            bkg_estimator=MedianBackground(),
-            exclude_percentile=90.0,
+        background = map_background(
+            image.flux, bad, filter_size=3, bkg_estimator=MedianBackground(), exclude_percentile=90.0
         )
-        flux = np.where(bad, 0.0, image.flux - background.background)
+        flux = np.where(bad, np.float32(0), image.flux - background)
         width = image.psf_fwhm / image.pixel_scale / 2.3548
         smooth = gaussian_filter(flux, width, mode="constant")
         noise = _smoothed_noise(image, smooth, bad, width)

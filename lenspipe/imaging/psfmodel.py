@@ -69,7 +69,7 @@ def look_up_width(sizes: np.ndarray, x: np.ndarray, y: np.ndarray, usual: float)
     )
     values = sizes[rows, columns]
     with np.errstate(invalid="ignore"):
-        return np.where((values > 0) & np.isfinite(values), values, usual).astype(np.float32)
+        return np.where((values > 0.02) & (values < 30.0), values, usual).astype(np.float32)  # arcsec
 
 
 def typical_width(sizes: np.ndarray) -> float | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from astropy.stats import mad_std, sigma_clipped_stats
@@ -11,7 +12,7 @@ from astropy.stats import mad_std, sigma_clipped_stats
 from lenspipe.core.errors import Rejected
 from lenspipe.core.schema import Flag
 from lenspipe.core.types import Calibration, RawBand
-from lenspipe.imaging.calibrate import noise_sigma, usable_pixels
+from lenspipe.imaging.calibrate import LEAST_SIGMA, noise_sigma, usable_pixels
 
 #: Side of the cells in which a smooth background is measured [px].
 SKY_CELL = 128
@@ -51,9 +52,12 @@ def measure_levels(parts: Iterable[RawBand], cal: Calibration) -> Levels:
         ``no_good_pixels:<band>`` if no part has any; ``no_signal:<band>`` if all its pixels are the same.
     """
     pixels, noises, weights, count = [], [], [], 0
+    values: set[float] = set()
     for part in parts:
         good = usable_pixels(part, cal)
         if not good.any():
+            finite = part.data[np.isfinite(part.data)]
+            values |= {float(finite.min()), float(finite.max())} if finite.size else set()
             continue
         pixels.append(part.data[good])
         noises.append(_noise_of(part, good, cal))
@@ -61,6 +65,8 @@ def measure_levels(parts: Iterable[RawBand], cal: Calibration) -> Levels:
         count += len(pixels[-1])
         if count >= _ENOUGH and len(pixels) >= 8:
             break
+    if not count and len(values) == 1:
+        raise Rejected(f"no_signal:{cal.band}", f"every pixel is {values.pop():g}", cal.path)
     if not count:
         raise Rejected(f"no_good_pixels:{cal.band}", "every pixel is masked or not finite", cal.path)
     together = np.concatenate(pixels)
@@ -83,19 +89,29 @@ def settle_levels(cal: Calibration, levels: Levels, shape: tuple[int, int]) -> C
     small = shape[0] * shape[1] <= _CONSTANT_PIXELS
     sky = (levels.sky if small else None) if levels.has_sky else 0.0
     flags = cal.flags | (int(Flag.SKY_SUBTRACTED) if levels.has_sky else 0)
-    return replace(cal, noise=levels.noise * cal.njy_per_count, sky=sky, flags=flags)
+    noise = max(levels.noise * cal.njy_per_count, LEAST_SIGMA)  # an image without noise
+    return replace(cal, noise=noise, sky=sky, flags=flags)
 
 
 def measure_sky(raw: RawBand, cal: Calibration) -> RawBand:
     """Return a part of a band with its smooth background."""
+    good = usable_pixels(raw, cal)
+    return replace(raw, sky=map_background(raw.data, ~good, exclude_percentile=60.0)) if good.any() else raw
+
+
+def map_background(image: np.ndarray, bad: np.ndarray, **options: Any) -> np.ndarray:
+    """Return the smooth background (y, x), float32, of an image with some good pixels.
+
+    Where too little of every cell is good for a map it is the median of the good pixels.
+    """
     from photutils.background import Background2D
 
-    good = usable_pixels(raw, cal)
-    if not good.any():
-        return raw
-    box = min(SKY_CELL, *raw.data.shape)
-    sky = Background2D(raw.data, box, mask=~good, exclude_percentile=60.0).background
-    return replace(raw, sky=sky.astype(np.float32))
+    box = min(SKY_CELL, *image.shape)
+    try:
+        return Background2D(image, box, mask=bad, **options).background.astype(np.float32)
+    except ValueError:  # no cell has enough good pixels
+        level = sigma_clipped_stats(image[~bad], sigma=3.0, maxiters=5)[1]
+        return np.full(image.shape, level, np.float32)
 
 
 def estimate_noise(image: np.ndarray) -> float:

@@ -63,10 +63,12 @@ def _calibrate_stamps(stamps: RawBand, cal: Calibration) -> tuple[np.ndarray, np
         return flux, np.where(usable > 0, np.float32(cal.noise), np.float32(np.nan)), usable
     # noise maps are smooth: the median of some hundred pixels is that of all
     step = max(1, flux.shape[1] // 16)
+    if not len(flux):
+        return flux, np.zeros(0, np.float32), usable
     sparse = stamps.noise[:, ::step, ::step].reshape(len(flux), -1)
     known = good[:, ::step, ::step].reshape(len(flux), -1)
     ordered = np.sort(np.where(known, sparse, np.float32(np.inf)), axis=1)
-    middle = ordered[np.arange(len(flux)), known.sum(axis=1) // 2] if len(flux) else np.zeros(0, np.float32)
+    middle = ordered[np.arange(len(flux)), np.minimum(known.sum(axis=1) // 2, known.shape[1] - 1)]
     for k in np.flatnonzero(~np.isfinite(middle)):
         middle[k] = np.median(stamps.noise[k][good[k]]) if good[k].any() else np.nan
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -142,18 +144,23 @@ def judge_stamps(bands: Sequence[Stamps], form: StampFormat, max_bad: float, edg
         a cutout has no neighbour).
     """
     reasons = np.full(len(bands[0].flux), "", object)
-    for band, stamps in zip(form.bands, bands, strict=True):
-        outside = 1.0 - stamps.inside.mean(axis=(1, 2))
-        bad = stamps.bad
-        lost, cut = ~np.isfinite(stamps.noise_sigma), (outside > max_bad) & edges
-        for i in np.flatnonzero((lost | cut | (bad > max_bad)) & (reasons == "")):
+    outside = np.array([1.0 - stamps.inside.mean(axis=(1, 2)) for stamps in bands])
+    for band, stamps, beyond in zip(form.bands, bands, outside, strict=True):
+        lost, cut = ~np.isfinite(stamps.noise_sigma), (beyond > max_bad) & edges
+        short = beyond - outside.min(axis=0) > max_bad  # the other bands go on where this one ends
+        for i in np.flatnonzero((lost | cut | short | (stamps.bad > max_bad)) & (reasons == "")):
             if lost[i]:
                 reasons[i] = f"no_good_pixels:{band}: no usable pixel in the stamp"
             elif cut[i]:
-                reasons[i] = f"edge: {outside[i]:.0%} of the stamp lies beyond the tile"
+                reasons[i] = f"edge: {beyond[i]:.0%} of the stamp lies beyond the tile"
+            elif short[i]:
+                reasons[i] = (
+                    f"missing_band:{band}: {beyond[i]:.0%} of the stamp lies beyond this band's image"
+                )
             else:
                 reasons[i] = (
-                    f"bad_pixels:{band}: {bad[i]:.0%} of the stamp cannot be used, at most {max_bad:.0%} may"
+                    f"bad_pixels:{band}: {stamps.bad[i]:.0%} of the stamp cannot be used, "
+                    f"at most {max_bad:.0%} may"
                 )
     return [str(reason) for reason in reasons]
 

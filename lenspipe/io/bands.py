@@ -125,7 +125,7 @@ class OpenBand:
             model = PsfModel(
                 basis, degree, (zero[0], zero[1]), (scale[0], scale[1]), float(header["PSF_SAMP"])
             )
-        if not (np.isfinite(basis).all() and model.step > 0 and all(scale)):
+        if not (np.isfinite(basis).all() and 0.05 <= model.step <= 10.0 and all(scale)):
             raise Rejected(f"bad_psf:{self.band}", "numbers that are none", plane.path, plane.label)
         return model
 

@@ -183,11 +183,13 @@ def _check_books(
     balance = balance_run(config, store, stages)
     if balance is None:
         return []
-    record["books"] = balance.total
+    tiles = {failure["unit"] for failure in failures if failure["stage"] in ("ingest", "find")}
+    total = balance.total + (f"; {len(tiles)} tile(s) FAILED, not in these books" if tiles else "")
+    record["books"] = total
     for line in balance.lines:
         journal.write("books", line=line)
     shown = balance.lines if len(balance.lines) <= _SHOWN_TILES else ()
-    for line in (*shown, balance.total):
+    for line in (*shown, total):
         journal.say(line)
     failed = {failure["unit"] for failure in failures}  # their books are open, and they are named already
     faults = {tile: fault for tile, fault in balance.faults.items() if tile not in failed}

@@ -60,6 +60,10 @@ def _cut_member(
             fault.path or path, fault.reason, fault.detail, fault.hdu, image_set.name, member.name
         )
         return _without_stamp(form, (row,))
+    except Exception as error:  # one object of many thousands must not cost the others
+        detail = f"{type(error).__name__}: {error}; please report this file"
+        row = Quarantined(path, "internal_error", detail, "", image_set.name, member.name)
+        return _without_stamp(form, (row,))
     objects = piece.objects
     if tile.cal.wcs is None and member.ra is not None and member.dec is not None and len(objects):
         objects["ra"], objects["dec"] = member.ra, member.dec

@@ -73,7 +73,7 @@ class Tile:
         scales = [form.pixel_scale / cal.pixel_scale for cal in self.cals.values()]
         self.margin = max(_MARGIN, int(0.8 * form.size * max(1.0, *scales)) + 8)
         self._read: dict[str, tuple[Window, RawBand]] = {}
-        self._aligned: dict[str, int] = {}  # sources that were found in their places
+        self._offsets: dict[str, tuple[np.ndarray, np.ndarray, int]] = {}  # of sources between the bands
         self._widths: dict[str, Any] = {}
 
     def cut(self, targets, window: Window, left_out: Sequence[Quarantined] = ()) -> Piece:
@@ -204,17 +204,20 @@ class Tile:
 
         first = cuts[self.first]
         for band, stamps in cuts.items():
-            if band == self.first or self.is_cutout or self._aligned.get(band, 0) >= _SURE:
+            known = self._offsets.get(band, (np.zeros(0), np.zeros(0), 0))
+            if band == self.first or self.is_cutout or len(known[0]) >= _SURE:
                 continue
-            offsets = compare_bands(first.flux, first.noise_sigma, stamps.flux, stamps.noise_sigma)
-            reason, doubtful = judge_alignment(*offsets)
+            here = compare_bands(first.flux, first.noise_sigma, stamps.flux, stamps.noise_sigma)
+            dx, dy = (np.concatenate([known[k], here[k]]) for k in (0, 1))
+            self._offsets[band] = (dx, dy, known[2] + here[2])
+            reason, doubtful = judge_alignment(*self._offsets[band])
             if doubtful:
                 place = self._window_of(band, window) if self.moved[band] else window
                 found = detect_sources(calibrate_image(self.window(band, place), self.cals[band]))
-                reason = reason if (found["snr"] > 30).sum() >= 0.5 * offsets[2] else ""
+                reason = reason if (found["snr"] > 30).sum() >= max(1, 0.5 * here[2]) else ""
             if reason:
-                raise Rejected(f"misaligned:{band}", reason, self.bands[band].path)
-            self._aligned[band] = self._aligned.get(band, 0) + len(offsets[0])
+                detail = f"{band} and {self.first} do not show the same sky: {reason}"
+                raise Rejected(f"misaligned:{band}", detail, self.bands[band].path)
 
     def _describe(self, targets, stamps) -> Any:
         """Return the targets with sky positions, photometry, flags and distance to the edge."""
@@ -267,12 +270,18 @@ def _calibrate(band, survey: Survey, form: StampFormat, config: Config) -> Calib
             f"{cal.pixel_scale:.4g} arcsec per pixel, the model needs {form.pixel_scale:g}; use --resample",
             band.path,
         )
+    ratio = form.pixel_scale / cal.pixel_scale
+    if not 1.0 / _MOST_RATIO < ratio < _MOST_RATIO:
+        detail = f"{cal.pixel_scale:.3g} arcsec per pixel cannot be resampled to {form.pixel_scale:g}"
+        raise Rejected("pixel_scale", detail, band.path)
     whole = band.shape[0] * band.shape[1] <= _WHOLE
     rows = [slice(0, band.shape[0])] if whole else sample_rows(band.shape[0])
     levels = measure_levels((band.read(part) for part in rows), cal)
     return settle_levels(cal, levels, band.shape)
 
 
+#: Pixels may be so many times larger or smaller than a stamp's.
+_MOST_RATIO = 16.0
 #: Images of so many pixels are looked at whole.
 _WHOLE = 500_000
 

@@ -7,7 +7,14 @@ from astropy.io import fits
 from lenspipe.core.schema import Flag
 from lenspipe.core.survey import load_survey
 from lenspipe.core.types import RawBand
-from lenspipe.imaging.calibrate import calibrate_image, read_calibration, read_gain, read_wcs, read_zero_point
+from lenspipe.imaging.calibrate import (
+    calibrate_image,
+    find_flat,
+    read_calibration,
+    read_gain,
+    read_wcs,
+    read_zero_point,
+)
 
 DES = load_survey("des")
 NOISE = np.random.default_rng(2).normal(size=(80, 80)).astype(np.float32)
@@ -194,3 +201,31 @@ def test_a_gain_that_cannot_be_the_coadd_s_is_not_believed(realdata):
         assert read_gain(fits.Header({"GAIN": value}), 3.6, 10.9) == 10.9
     assert read_gain(fits.Header({"GAIN": 36.0}), 3.6, 10.9) == pytest.approx(10.0)
     assert read_gain(fits.Header(), 3.6, 10.9) == 10.9
+
+
+def test_blocks_of_one_value_are_no_data_but_single_zeros_are():
+    data = np.round(3 * NOISE).astype(np.float32)  # counts: neighbours are often alike
+    assert calibrate(data).flux[np.isnan(calibrate(data).flux)].size < 5
+    data[10:20, 30:50] = 0.0
+    data[60, 60] = 0.0
+    empty = np.isnan(calibrate(data).flux)
+    assert empty[10:20, 30:50].all()
+    assert not empty[60, 60]
+    assert find_flat(NOISE) is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"), [("rms", 1e-30), ("weight", 1e30), ("variance", 1e35), ("rms", np.inf)]
+)
+def test_noise_that_no_image_has_is_no_noise(kind, value):
+    noise = np.full(NOISE.shape, 1.0, np.float32)
+    noise[5, 5] = value
+    assert np.isnan(calibrate(NOISE, {"MAGZERO": 31.4}, noise=noise, kind=kind).flux[5, 5])
+
+
+@pytest.mark.parametrize("fwhm", [1e4, 1e-5])
+def test_a_width_that_no_psf_has_is_not_believed(fwhm):
+    survey = DES
+    cal = read_calibration("g", fits.Header(), survey, psf_fwhm=fwhm)
+    assert cal.psf_fwhm == survey.bands["g"].psf_fwhm
+    assert cal.flags & Flag.PSF_ASSUMED

@@ -87,3 +87,44 @@ def test_a_band_without_sources_is_shallow_not_misaligned(tmp_path):
     noise = np.random.default_rng(3).normal(scale=5, size=(HEIGHT, WIDTH)).astype(np.float32)
     folder = write(tmp_path / "in", lambda band, pixels: noise if band == "g" else pixels)
     assert len(cut(folder)[1]) > 60
+
+
+def test_a_tile_without_sources_and_one_without_targets_are_empty_not_failed(tmp_path):
+    noise = np.random.default_rng(5).normal(scale=5, size=(HEIGHT, WIDTH)).astype(np.float32)
+    folder = write(tmp_path / "in", lambda band, pixels: noise)
+    assert len(cut(folder, "ingest.min_snr=50")[1]) == 0
+
+
+@pytest.mark.parametrize("value", [np.nan, 0.0])
+def test_rows_without_data_cost_only_their_own_objects(tmp_path, monkeypatch, value):
+    monkeypatch.setattr(search, "STRIP", 150)
+
+    def hole(band, pixels):
+        pixels[200:520] = value
+        return pixels
+
+    _, ids, places, _ = cut(write(tmp_path / "in", hole))
+    assert len(ids) > 20
+    assert not np.any((places[:, 1] > 205) & (places[:, 1] < 515))
+
+
+def test_a_band_filled_with_zeros_is_never_scored(tmp_path):
+    def hole(band, pixels):
+        if band == "g":
+            pixels[200:] = 0.0
+        return pixels
+
+    _, ids, places, left_out = cut(write(tmp_path / "in", hole))
+    assert np.all(places[:, 1] < 210)
+    assert len(ids) > 5
+    assert sum(row.reason == "bad_pixels:g" or row.reason == "no_good_pixels:g" for row in left_out) > 20
+
+
+def test_few_sources_a_piece_still_tell_a_shift(tmp_path, monkeypatch):
+    monkeypatch.setattr(search, "STRIP", 150)
+    monkeypatch.setattr(pieces, "AT_ONCE", 3)
+    folder = write(
+        tmp_path / "in", lambda band, pixels: np.roll(pixels, 4, axis=1) if band == "g" else pixels
+    )
+    with pytest.raises(Rejected, match="misaligned:g: g and i do not show the same sky"):
+        cut(folder)

@@ -60,7 +60,7 @@ def test_the_twin_has_the_field_s_noise_and_correlation(field):
     folder, tile = field
     twin = twin_of(folder)
     assert not twin.weighted
-    assert (twin.shape, twin.pieces()) == ((700, 700), (1, 1))
+    assert (twin.shape, twin.pieces()) == ((900, 900), (1, 1))
     for table in twin.survey.correlations(("g", "i")):
         assert table[0][1] == pytest.approx(0.15, abs=0.03)
         assert table[1][1] == pytest.approx(0.15**2, abs=0.03)
