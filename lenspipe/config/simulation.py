@@ -89,6 +89,13 @@ class SimulateSection(Section):
     def _one_or_many(cls, into: object) -> object:
         return ((into,) if into else ()) if isinstance(into, str) else into
 
+    @field_validator("size")
+    @classmethod
+    def _room_for_a_lens(cls, size: int) -> int:
+        if 0 < size < 16:
+            raise ValueError("a stamp needs 16 pixels a side at least, or 0 for the survey's")
+        return size
+
     @field_validator("mixture")
     @classmethod
     def _known_kinds(cls, mixture: dict[str, float]) -> dict[str, float]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
@@ -17,8 +16,8 @@ from lenspipe.stages.train import TASKS, section_of
 
 #: Stamps a second on one core (AMD EPYC, measured in the quickstart) at 64 px and three bands.
 STAMPS_PER_SECOND = {"simulate": 15.0, "detector": 33.0, "regressor": 88.0}
-#: Memory of one process with TensorFlow and ResNet50 at work [GiB]; a tile adds three times a band.
-NETWORK_GIB = 2.5
+#: Memory of one process with TensorFlow and ResNet50 at work [GiB], and what a strip of a tile adds, whatever its size.
+NETWORK_GIB, STRIP_GIB = 2.5, 1.0
 
 
 def print_plan(config: Config, store: Store, stages: Iterable[str], workers: int) -> None:
@@ -40,7 +39,7 @@ def print_plan(config: Config, store: Store, stages: Iterable[str], workers: int
     console = Console(soft_wrap=True)
     console.print(table)
     cores = available_cores()
-    gibibytes = workers * max(NETWORK_GIB, _tile_gib(config))
+    gibibytes = workers * (NETWORK_GIB + STRIP_GIB)
     console.print(
         f"\nworkers {workers} on {cores} cores; threads per network: {config.run.threads} at prediction, "
         f"{config.train.detector.threads} in training"
@@ -71,11 +70,6 @@ def estimate(stage: str, config: Config, workers: int) -> tuple[float, float]:
                 megabytes += section.folds * (95 if task == "detector" else 40)
         return seconds, megabytes
     return 0.0, 0.0
-
-
-def _tile_gib(config: Config) -> float:
-    sizes = [Path(path).stat().st_size for path in config.ingest.images if Path(path).is_file()]
-    return 3 * max(sizes, default=0) / 2**30
 
 
 def _duration(seconds: float) -> str:

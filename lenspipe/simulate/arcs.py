@@ -21,9 +21,9 @@ from lenspipe.lensing.raytrace import Deflector, shoot
 
 ops: Any = keras.ops  # its annotations allow None everywhere
 
-#: Cells of the window per side; each is sampled at 2 x 2 points.
-CELLS = 128
-#: Least half-light radius that is drawn [cells]; a smaller source gets this one, its flux unchanged.
+#: Cells of the window per side, of smooth sources and of those with knots; each is sampled at 2 x 2 points.
+CELLS, CELLS_OF_KNOTS = 128, 192
+#: Least half-light radius that is drawn [cells]; a smaller source gets this one, its unlensed flux unchanged.
 LEAST_RADIUS = 0.25
 #: Share of a source's light that may lie outside of the window.
 LOST_LIGHT = 3e-4
@@ -100,8 +100,9 @@ def trace_source(
     profiles : sequence of m str
         Form of each component, ``gaussian`` (n = 0.5), ``exponential`` (n = 1) or ``sersic`` (any n).
     """
-    step = 2.0 * window / CELLS
-    corners = ops.cast(np.arange(CELLS + 1) - 0.5 * CELLS, keras.backend.standardize_dtype(window.dtype))
+    count = CELLS if len(profiles) == 1 else CELLS_OF_KNOTS
+    step = 2.0 * window / count
+    corners = ops.cast(np.arange(count + 1) - 0.5 * count, keras.backend.standardize_dtype(window.dtype))
     offsets = step[:, None] * corners
     points = _sample_source_plane(deflector, offsets, step)
     brightness: list[Any] = []
@@ -160,16 +161,18 @@ def mix(cells: Cells) -> Any:
     if len(cells.brightness) == 1:  # one image serves all bands
         return cells.brightness[0][:, None]
     stacked = ops.stack(cells.brightness, axis=1)
-    stacked = ops.reshape(stacked, (-1, len(cells.brightness), CELLS * CELLS))
-    return ops.reshape(ops.matmul(cells.flux, stacked), (-1, cells.flux.shape[1], CELLS, CELLS))
+    count = cells.brightness[0].shape[-1]
+    stacked = ops.reshape(stacked, (-1, len(cells.brightness), count * count))
+    return ops.reshape(ops.matmul(cells.flux, stacked), (-1, cells.flux.shape[1], count, count))
 
 
 def _product(rows: Any, cells: Any) -> Any:
     """Return rows x cells (n, b, p, k), where cells may be one for all bands."""
     if cells.shape[1] == rows.shape[1]:
         return ops.matmul(rows, cells)
-    joined = ops.reshape(rows, (-1, 1, rows.shape[1] * rows.shape[2], CELLS))
-    return ops.reshape(ops.matmul(joined, cells), (-1, rows.shape[1], rows.shape[2], CELLS))
+    count = cells.shape[-1]
+    joined = ops.reshape(rows, (-1, 1, rows.shape[1] * rows.shape[2], count))
+    return ops.reshape(ops.matmul(joined, cells), (-1, rows.shape[1], rows.shape[2], count))
 
 
 def _sample_source_plane(deflector: Deflector, offsets: Any, step: Any) -> list[tuple[Any, Any]]:

@@ -84,14 +84,14 @@ def clumpy_disc(
     # gammaincinv(2, u) is the radius of an exponential disc in scale lengths, of which r_eff has 1.68
     radius = r_eff[:, None] * gammaincinv(2.0, 0.9 * spare[:, 0]) / 1.678
     dx, dy = _on_ellipse(radius, 2.0 * np.pi * spare[:, 1], q[:, None], phi[:, None])
-    width = (r_eff * np.sqrt(q))[:, None] * (0.08 + 0.15 * spare[:, 2])
+    width = np.maximum((r_eff * np.sqrt(q))[:, None] * (0.08 + 0.15 * spare[:, 2]), LEAST_KNOT)
     return join(
         [
             sersic(x, y, r_eff, 1.0, q, phi, flux * (1.0 - knots - bulge)),
             gaussians(
                 x[:, None] + dx, y[:, None] + dy, width, 0.8, 0.0, (flux * knots)[:, None] * each[:, :, None]
             ),
-            sersic(x, y, 0.25 * r_eff, 1.0, np.maximum(q, 0.6), phi, flux * bulge),
+            sersic(x, y, np.maximum(0.25 * r_eff, LEAST_KNOT), 1.0, np.maximum(q, 0.6), phi, flux * bulge),
         ]
     )
 
