@@ -47,8 +47,8 @@ def cut_many(image: np.ndarray, x: np.ndarray, y: np.ndarray, size: int, fill: f
 
 def stamps_inside(
     shape: tuple[int, ...], x: np.ndarray, y: np.ndarray, size: int, ratio: float = 1.0
-) -> np.ndarray:
-    """Return which pixels (n, size, size) of stamps have their centre on an image of that shape.
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return which rows and columns (n, size) of stamps have their centres on an image of that shape.
 
     The stamps' pixels are `ratio` times as large as the image's; a rotation between the two is ignored.
     """
@@ -60,7 +60,7 @@ def stamps_inside(
             centre = np.floor(centre - middle + 0.5) + middle
         place = centre[:, None] + (np.arange(size) - middle) * ratio
         on.append((place >= -0.5) & (place <= length - 0.5))
-    return on[0][:, :, None] & on[1][:, None, :]
+    return on[0], on[1]
 
 
 def linear_wcs(pixel_scale: float, x: float, y: float) -> WCS:

@@ -79,9 +79,13 @@ def point_like(image: np.ndarray, noise_sigma: np.ndarray, psf_fwhm: float, pixe
     psf_fwhm, pixel_scale : float
         [arcsec]
     """
+    size = image.shape[1]
     psf = (psf_fwhm / pixel_scale / 2.3548) ** 2 + 1.0 / 12.0
     window = 4.0 * psf
-    axis = np.arange(image.shape[1]) - 0.5 * (image.shape[1] - 1)
+    half = min(image.shape[1] // 2, int(np.ceil(3.0 * np.sqrt(window))) + 3)
+    middle = image.shape[1] // 2
+    image = image[:, max(0, middle - half) : middle + half + 1, max(0, middle - half) : middle + half + 1]
+    axis = np.arange(image.shape[1]) + max(0, middle - half) - 0.5 * (2 * middle - 1 + size % 2)
     x = y = np.zeros(len(image))
     with np.errstate(divide="ignore", invalid="ignore"):
         for _ in range(4):

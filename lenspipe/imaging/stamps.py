@@ -19,15 +19,21 @@ from lenspipe.imaging.calibrate import noise_sigma, usable_pixels
 class Stamps:
     """Stamps of one band (n, y, x) or of several (n, y, x, band).
 
-    `flux` [nJy per pixel], `noise_sigma` [nJy per pixel] (n,) or (n, band), `flags` (n,), `inside` (n, y, x):
-    which pixels lie on the images; `bad` (n,): the share of the stamp that does, but cannot be used.
+    `flux` [nJy per pixel], `noise_sigma` [nJy per pixel] (n,) or (n, band), `flags` (n,); `rows` and `columns`
+    (n, size): which of them lie on the images; `bad` (n,): the share of the stamp that does, but cannot be used.
     """
 
     flux: np.ndarray
     noise_sigma: np.ndarray
     flags: np.ndarray
-    inside: np.ndarray
+    rows: np.ndarray
+    columns: np.ndarray
     bad: np.ndarray
+
+    @property
+    def within(self) -> np.ndarray:
+        """The share (n,) of each stamp that lies on the images."""
+        return self.rows.mean(axis=1) * self.columns.mean(axis=1)
 
 
 def cut_pixels(raw: RawBand, cal: Calibration, x: np.ndarray, y: np.ndarray, size: int) -> Stamps:
@@ -41,13 +47,14 @@ def cut_pixels(raw: RawBand, cal: Calibration, x: np.ndarray, y: np.ndarray, siz
         for name, fill in fills.items()
         if getattr(raw, name) is not None
     }
-    inside = cutout.stamps_inside(raw.data.shape, x, y, size)
+    rows, columns = cutout.stamps_inside(raw.data.shape, x, y, size)
     stamps = RawBand(**parts)
     flux, noise, usable = _calibrate_stamps(stamps, cal)
     flags = np.full(len(flux), cal.flags | (Flag.NO_WCS if cal.wcs is None else 0), int)
     if np.isfinite(cal.saturation):
         flags[(stamps.data >= cal.saturation).any(axis=(1, 2))] |= int(Flag.SATURATED)
-    return Stamps(flux, noise, flags, inside, inside.mean(axis=(1, 2)) - usable)
+    within = rows.mean(axis=1) * columns.mean(axis=1)
+    return Stamps(flux, noise, flags, rows, columns, np.where(usable < within - 1e-9, within - usable, 0.0))
 
 
 def _calibrate_stamps(stamps: RawBand, cal: Calibration) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -56,7 +63,9 @@ def _calibrate_stamps(stamps: RawBand, cal: Calibration) -> tuple[np.ndarray, np
     sky = np.float32(cal.sky or 0) if stamps.sky is None else stamps.sky
     with np.errstate(over="ignore", invalid="ignore"):
         flux = (stamps.data - sky) * np.float32(cal.njy_per_count)
-    usable = good.mean(axis=(1, 2))
+    usable = (
+        np.count_nonzero(good.reshape(len(good), -1), axis=1) / good[0].size if len(good) else np.zeros(0)
+    )
     spoilt = usable < 1.0
     flux[spoilt] = np.where(good[spoilt], flux[spoilt], np.float32(np.nan))
     if stamps.noise is None:
@@ -87,15 +96,16 @@ def cut_stamps(
     the image, are NaN.
     """
     cuts = [_cut(image, xi, yi, form, grid) for xi, yi in zip(x, y, strict=True)]
-    shape = (-1, form.size, form.size)
-    flux = np.array([cut[0] for cut in cuts], np.float32).reshape(shape)
-    inside = np.array([cut[3] for cut in cuts], bool).reshape(shape)
+    flux = np.array([cut[0] for cut in cuts], np.float32).reshape(-1, form.size, form.size)
+    rows, columns = (np.array([cut[k] for cut in cuts], bool).reshape(-1, form.size) for k in (3, 4))
+    usable = np.isfinite(flux) | ~(rows[:, :, None] & columns[:, None, :])
     return Stamps(
         flux,
         noise_sigma=np.array([cut[1] for cut in cuts], np.float32),
         flags=np.array([cut[2] for cut in cuts], int),
-        inside=inside,
-        bad=(inside & ~np.isfinite(flux)).mean(axis=(1, 2)),
+        rows=rows,
+        columns=columns,
+        bad=(~usable).mean(axis=(1, 2)),
     )
 
 
@@ -107,7 +117,7 @@ def pixel_ratio(pixel_scale: float, form: StampFormat) -> float:
 
 def _cut(
     image: BandImage, x: float, y: float, form: StampFormat, grid: tuple[WCS, float] | None
-) -> tuple[np.ndarray, float, int, np.ndarray]:
+) -> tuple[np.ndarray, float, int, np.ndarray, np.ndarray]:
     flags = image.flags | (Flag.NO_WCS if image.wcs is None else 0)
     ratio = pixel_ratio(image.pixel_scale, form)
     if ratio != 1.0:
@@ -126,8 +136,8 @@ def _cut(
         flags |= Flag.SATURATED
     # independent pixels add in quadrature when `ratio`^2 of them are summed into one
     noise = float(np.median(good)) * ratio if good.size else np.nan
-    inside = cutout.stamps_inside(image.flux.shape, np.array([x]), np.array([y]), form.size, ratio)[0]
-    return flux, noise, int(flags), inside
+    rows, columns = cutout.stamps_inside(image.flux.shape, np.array([x]), np.array([y]), form.size, ratio)
+    return flux, noise, int(flags), rows[0], columns[0]
 
 
 def judge_stamps(bands: Sequence[Stamps], form: StampFormat, max_bad: float, edges: bool) -> list[str]:
@@ -144,7 +154,7 @@ def judge_stamps(bands: Sequence[Stamps], form: StampFormat, max_bad: float, edg
         a cutout has no neighbour).
     """
     reasons = np.full(len(bands[0].flux), "", object)
-    outside = np.array([1.0 - stamps.inside.mean(axis=(1, 2)) for stamps in bands])
+    outside = np.array([1.0 - stamps.within for stamps in bands])
     for band, stamps, beyond in zip(form.bands, bands, outside, strict=True):
         lost, cut = ~np.isfinite(stamps.noise_sigma), (beyond > max_bad) & edges
         short = beyond - outside.min(axis=0) > max_bad  # the other bands go on where this one ends
@@ -174,17 +184,15 @@ def stack_bands(bands: Sequence[Stamps]) -> Stamps:
     count, *shape = bands[0].flux.shape
     flux = np.empty((count, *shape, len(bands)), np.float32)
     flags = np.bitwise_or.reduce([stamps.flags for stamps in bands])
-    inside = np.logical_and.reduce([stamps.inside for stamps in bands])
+    rows, columns = (np.logical_and.reduce([getattr(s, name) for s in bands]) for name in ("rows", "columns"))
     for b, stamps in enumerate(bands):
-        masked = np.flatnonzero(stamps.bad > 0)
-        padded = np.flatnonzero(~stamps.inside.all(axis=(1, 2)))
+        masked, padded = np.flatnonzero(stamps.bad > 0), np.flatnonzero(stamps.within < 1.0)
         flux[..., b] = stamps.flux
         flux[masked, ..., b] = cutout.fill_bad_pixels(stamps.flux[masked])
         spoilt = np.union1d(masked, padded)
-        flux[spoilt, ..., b] = np.where(
-            stamps.inside[spoilt], np.nan_to_num(flux[spoilt, ..., b]), np.float32(0)
-        )
+        inside = stamps.rows[spoilt, :, None] & stamps.columns[spoilt, None, :]
+        flux[spoilt, ..., b] = np.where(inside, np.nan_to_num(flux[spoilt, ..., b]), np.float32(0))
         flags[masked] |= int(Flag.MASKED)
         flags[padded] |= int(Flag.PADDED)
     noise = np.stack([stamps.noise_sigma for stamps in bands], axis=-1)
-    return Stamps(flux, noise, flags, inside, np.max([stamps.bad for stamps in bands], axis=0))
+    return Stamps(flux, noise, flags, rows, columns, np.max([stamps.bad for stamps in bands], axis=0))

@@ -79,11 +79,11 @@ def opened(path: str) -> Iterator[fits.HDUList]:
 @contextmanager
 def _open_plain(plain: str, path: str) -> Iterator[fits.HDUList]:
     extents = check_structure(plain, path)
-    # astropy cannot map scaled images (unsigned integers, say), and of a map it believes any descriptor of a tile
-    mapped = not any(extent.scaled or extent.codec for extent in extents)
     expected = len(extents)
     with naming_faults(path):
-        hdus = fits.open(plain, memmap=mapped)
+        # never mapped: what was read of a map counts as the process's own memory until the file is closed, which
+        # Dask takes for a leak; and of a map astropy believes any descriptor of a compressed tile
+        hdus = fits.open(plain, memmap=False, lazy_load_hdus=True)
     try:
         with naming_faults(path):
             count = len(hdus)

@@ -16,6 +16,9 @@ from lenspipe.simulate.render import Light
 
 #: Star-forming knots on a source: how many, and what share of the reddest band's light they have at most.
 KNOTS, KNOT_SHARE = 3, 0.45
+#: Half-light radius of the smallest knot and bulge [arcsec], some 150 pc: smaller ones would have to be traced on a
+#: finer grid than any seeing shows.
+LEAST_KNOT = 0.02
 #: Most that a source's bulge has of that light.
 BULGE_SHARE = 0.3
 ARMS, ARM_KNOTS, RING_KNOTS, TAIL_KNOTS = 4, 9, 24, 8

@@ -94,7 +94,8 @@ def test_all_stamps_at_once_are_those_cut_one_by_one(places, size):
     image = np.arange(50 * 40, dtype=np.float32).reshape(50, 40)
     x, y = (np.array([place[axis] for place in places], float) for axis in (0, 1))
     stamps = cutout.cut_many(image, x, y, size)
-    inside = cutout.stamps_inside(image.shape, x, y, size)
+    rows, columns = cutout.stamps_inside(image.shape, x, y, size)
+    inside = rows[:, :, None] & columns[:, None, :]
     assert stamps.shape == inside.shape == (len(places), size, size)
     assert np.array_equal(np.isfinite(stamps), inside)
     padded = np.pad(image, 100, constant_values=np.nan)
