@@ -7,8 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lenspipe.config import PLAIN, SimulateSection
+from lenspipe.core.survey import load_survey
+from lenspipe.imaging.observe import noise_sigma
+from lenspipe.simulate import arcs as arcs_module
+from lenspipe.simulate import render as render_module
 from lenspipe.simulate.arcs import bound_window
 from lenspipe.simulate.render import pack, render
+from lenspipe.simulate.scene import build_scene, draw_truth
 from tests.oracles.lenstronomy_scene import lensed_image
 from tests.simulate.scenes import PIXEL, SKY, component, light, nothing, scene
 
@@ -89,3 +95,23 @@ def test_window_of_a_sphere():
     half = float(bound_window(*arrays, reach=np.array([9.0]))[0])
     # deflection + distance + the radius within which 99.97 % of a Gaussian's light lies
     assert half == pytest.approx(1.0 + 0.5 + 0.2 * np.sqrt(np.log2(1 / 3e-4)), rel=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["des", "lsst"])
+def test_arcs_of_clumpy_sources_are_those_of_a_grid_four_times_finer(monkeypatch, name):
+    survey, effects = load_survey(name), PLAIN.model_copy(update={"clumps": True})
+    bands, size = survey.model_bands, survey.stamp_size
+    section = SimulateSection(kind="lens", realism=effects)
+    truth = draw_truth(survey, 7, range(16), section, bands)
+    scene = build_scene(survey, 7, truth, bands, size, effects)
+    light, found = render(scene, size, survey.pixel_scale, batch=4)
+    monkeypatch.setattr(arcs_module, "CELLS_OF_KNOTS", 4 * arcs_module.CELLS_OF_KNOTS)
+    render_module._compiled.cache_clear()
+    fine = render(scene, size, survey.pixel_scale, batch=4)[1]
+    render_module._compiled.cache_clear()
+    gain = np.array([survey.bands[band].electrons_per_njy() for band in bands])
+    sky = np.stack([truth[f"sky_sigma_{band}"] for band in bands], axis=-1)[:, None, None, :]
+    error = np.abs((found - fine) / noise_sigma(light + fine, gain, sky)).max(axis=(1, 2, 3))
+    assert np.percentile(error, 90) < 0.2
+    assert np.max(np.abs(found.sum(axis=(1, 2)) / fine.sum(axis=(1, 2)) - 1)) < 0.02
