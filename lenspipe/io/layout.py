@@ -7,6 +7,7 @@ band ``g`` and the role ``weight``; what is left, ``DES0325``, names the tile.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
@@ -17,6 +18,7 @@ from lenspipe.core.errors import InputError
 from lenspipe.core.survey import Survey
 from lenspipe.core.types import ImageFile, ImageSet
 from lenspipe.io.collections import HDF5, TABLES, read_paths
+from lenspipe.io.files import escape_text
 
 FITS = (".fits", ".fit", ".fits.gz", ".fits.fz", ".psf")
 #: What a folder is searched for; a table of paths has to be named.
@@ -107,9 +109,9 @@ def group_files(paths: Iterable[str], survey: Survey) -> list[ImageSet]:
     out = []
     for (name, folder), files in sorted(sets.items(), key=lambda item: item[0]):
         if names.count(name) > 1:  # the same tile name in two folders: two tiles
-            name = f"{name}@{hashlib.sha256(folder.encode()).hexdigest()[:6]}"
+            name = f"{name}@{hashlib.sha256(os.fsencode(folder)).hexdigest()[:6]}"
         whole = files if files[0].object else sorted(files, key=lambda file: file.path)
-        out.append(ImageSet(name, tuple(whole)))
+        out.append(ImageSet(escape_text(name), tuple(whole)))  # a name stands in tables
     return out
 
 

@@ -26,6 +26,7 @@ from astropy.io import fits
 from lenspipe.core.errors import Rejected
 from lenspipe.core.survey import Survey
 from lenspipe.core.types import RawBand
+from lenspipe.io.files import escape_text
 
 _IMAGES = ("image", "images", "flux", "data", "stamps", "cutouts")
 _NOISE = {"ivar": "weight", "invvar": "weight", "noise": "rms", "noise_sigma": "rms"}
@@ -219,7 +220,7 @@ class _Stack:
                 return [str(text).strip() for text in dataset.asstr(errors="replace")[start:stop]]
             if dataset.dtype.kind in "iu":
                 return [str(int(number)) for number in dataset[start:stop]]
-        stem = Path(self.path).stem
+        stem = escape_text(Path(self.path).stem)
         return [f"{stem}-{row:05d}" for row in range(start, stop)]
 
     def _read_column(self, name: str, start: int, stop: int) -> np.ndarray | None:
