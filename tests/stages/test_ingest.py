@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import tomllib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -279,6 +281,27 @@ def test_a_name_that_is_not_utf8_stops_nothing(tmp_path):
         (reason,) = left["reason"][left["unit"] == "bad\\udcfe"]
         assert reason == "not_fits"
         assert tomllib.loads((store.root / "config.toml").read_text())["ingest"]["keep"]
+
+
+def test_a_tile_named_twice_or_zipped_beside_itself_is_cut_once(tmp_path, monkeypatch):
+    folder = write_tile(tmp_path / "in")
+    for band in "gri":
+        path = folder / f"T1_{band}.fits"
+        path.with_suffix(".fits.gz").write_bytes(gzip.compress(path.read_bytes()))
+    monkeypatch.chdir(tmp_path)
+    config = config_from({"ingest": {"images": ["in", str(folder)], "size": 48, "keep": True}})
+    store = Store(tmp_path / "run")
+    assert runner.run(config, store, Serial(), runner.open_journal(store), ["ingest"]) == runner.OK
+    assert len(read_objects(store, "T1")) == 3
+    left = read_table(store.root / "quarantine.ecsv")
+    rows = {
+        (Path(path).name, reason)
+        for path, reason, name in left["path", "reason", "object"].iterrows()
+        if not name
+    }
+    assert rows == {(f"T1_{band}.fits.gz", "duplicate_file") for band in "gri"}
+    lines = (store.root / "log.jsonl").read_text()
+    assert "T1: 4 found = 3 stored + 1 quarantined (1 edge)" in lines  # a duplicate is no fault of the tile's
 
 
 def test_rejections_carry_the_file_at_fault(tmp_path):
