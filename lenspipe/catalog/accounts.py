@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from lenspipe.core.errors import Rejected
-from lenspipe.core.types import Done
+from lenspipe.core.types import DUPLICATE, Done
 
 #: Reason code of a tile that lost too many of its objects.
 TOO_MANY_REJECTS = "too_many_rejects"
@@ -63,7 +63,8 @@ def account_tile(tile: str, ingested: Done, scored: Done | None) -> TileAccount:
     `ingested` counts ``found``, ``objects`` (stored) and ``not_selected``; `scored` counts ``scored``.
     """
     lost = Counter(row.reason for row in ingested.quarantined if row.object)
-    refused = next((row.reason for row in ingested.quarantined if not row.object), "")
+    whole = (row.reason for row in ingested.quarantined if not row.object and row.reason != DUPLICATE)
+    refused = next(whole, "")
     counts = ingested.counts
     return TileAccount(
         tile,

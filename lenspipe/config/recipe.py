@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import re
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
@@ -139,13 +140,15 @@ def _write_section(data: dict[str, Any], prefix: str, meanings: dict[str, str], 
 def _toml_value(value: Any) -> str:
     if isinstance(value, float):
         return repr(value)
-    return json.dumps(value, ensure_ascii=False)  # TOML's strings, numbers, booleans and arrays are JSON's
+    text = json.dumps(value, ensure_ascii=False)  # TOML's strings, numbers, booleans and arrays are JSON's
+    # but no TOML can hold a file's name that is not UTF-8: it is spelt out
+    return re.sub("[\ud800-\udfff]", lambda match: f"\\\\u{ord(match[0]):04x}", text)
 
 
 def config_hash(config: Config) -> str:
     """Return 12 hex digits that stand for the whole configuration, the survey's numbers included."""
     survey = load_survey(config.survey).model_dump_json()
-    return hashlib.sha256((config.model_dump_json() + survey).encode()).hexdigest()[:12]
+    return hashlib.sha256((json.dumps(config.model_dump(mode="json")) + survey).encode()).hexdigest()[:12]
 
 
 def settings_of(config: Config, *sections: str) -> dict[str, Any]:

@@ -41,6 +41,10 @@ class Done:
     quarantined: tuple[Quarantined, ...] = ()
 
 
+#: Reason code of a file that is not read because the same one stands beside it in another form.
+DUPLICATE = "duplicate_file"
+
+
 @dataclass(frozen=True)
 class Quarantined:
     """One row of the quarantine table: an input that was left out, and why."""
@@ -95,10 +99,14 @@ class ImageFile:
 
 @dataclass(frozen=True)
 class ImageSet:
-    """The files that together are one tile, one cutout or one collection of cutouts."""
+    """The files that together are one tile, one cutout or one collection of cutouts.
+
+    `duplicates` are paths of the same files in another form, ``T_g.fits.gz`` beside ``T_g.fits``: they are not read.
+    """
 
     name: str
     files: tuple[ImageFile, ...]
+    duplicates: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -41,9 +41,14 @@ def sweep_parts(folder: str | Path) -> None:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write a text file atomically."""
+    """Write a text file atomically; what UTF-8 cannot hold is escaped, which JSON reads back as it was."""
     with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+
+
+def escape_text(text: str) -> str:
+    """Return a text with the bytes of a file's name that are not UTF-8 spelt out, ``\\udcff`` for 0xff."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def write_json(path: str | Path, data: Any) -> None:

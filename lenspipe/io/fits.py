@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import gzip
-import shutil
 import tempfile
 import warnings
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,9 +17,8 @@ from astropy.wcs import WCS
 from lenspipe.core.errors import Rejected
 from lenspipe.io.guard import SECONDS, run_guarded
 from lenspipe.io.preflight import check_structure, check_sums
+from lenspipe.io.zipped import unzipped
 
-_MAX_UNZIPPED = 16 * 2**30
-_PIECE = 2**20
 #: Up to this size [byte] a file's checksums are verified: its bytes are then read once more than needed.
 MAX_VERIFIED = 64 * 2**20
 #: Decoders that trust what they decode: a wrong byte lets them write outside of their memory.
@@ -105,9 +101,9 @@ def plain_file(path: str) -> Iterator[str]:
     Raises
     ------
     Rejected
-        ``missing_file``, ``unreadable``, ``too_large`` when unzipped, and what `run_guarded` raises.
+        What `unzipped`, `check_structure` and `run_guarded` raise.
     """
-    with _unzipped(path) as plain:
+    with unzipped(path) as plain:
         extents = check_structure(plain, path)
         if not any(extent.codec in _UNSAFE_CODECS for extent in extents):
             yield plain
@@ -116,30 +112,6 @@ def plain_file(path: str) -> Iterator[str]:
             seconds = SECONDS + extents[-1].end / _UNPACK_RATE
             run_guarded(unpack, plain, path, unpacked.name, path=path, seconds=seconds, apart=True)
             yield unpacked.name
-
-
-@contextmanager
-def _unzipped(path: str) -> Iterator[str]:
-    if not Path(path).is_file():
-        raise Rejected("missing_file", "no such file", path)
-    if not path.lower().endswith(".gz"):
-        yield path
-        return
-    with tempfile.NamedTemporaryFile(prefix="lenspipe-", suffix=".fits") as plain:
-        try:
-            with gzip.open(path) as zipped:
-                while piece := zipped.read(_PIECE):
-                    if not plain.tell() and not piece.startswith(b"SIMPLE"):
-                        raise Rejected("not_fits", "what is zipped does not start with 'SIMPLE'", path)
-                    plain.write(piece)
-                    if plain.tell() > _MAX_UNZIPPED:
-                        raise Rejected("too_large", f"more than {_MAX_UNZIPPED} bytes when unzipped", path)
-            plain.flush()
-        except (OSError, EOFError, ValueError, zlib.error) as error:
-            free = shutil.disk_usage(plain.name).free
-            note = f"; {plain.name} has {free} bytes left" if free < _PIECE else ""
-            raise Rejected("unreadable", f"{type(error).__name__}: {error}{note}", path) from None
-        yield plain.name
 
 
 def describe_file(path: str, max_verified: int = MAX_VERIFIED) -> list[Hdu]:
@@ -159,7 +131,7 @@ def describe_file(path: str, max_verified: int = MAX_VERIFIED) -> list[Hdu]:
     Rejected
         What `opened` and `run_guarded` raise; ``checksum``.
     """
-    with _unzipped(path) as plain:
+    with unzipped(path) as plain:
         found = run_guarded(examine, plain, path, max_verified, path=path)
     with naming_faults(path):
         headers = [fits.Header.fromstring(text) for _, _, text in found]

@@ -7,6 +7,7 @@ band ``g`` and the role ``weight``; what is left, ``DES0325``, names the tile.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
@@ -15,8 +16,9 @@ from pathlib import Path
 
 from lenspipe.core.errors import InputError
 from lenspipe.core.survey import Survey
-from lenspipe.core.types import ImageFile, ImageSet
+from lenspipe.core.types import DUPLICATE, ImageFile, ImageSet, Quarantined
 from lenspipe.io.collections import HDF5, TABLES, read_paths
+from lenspipe.io.files import escape_text
 
 FITS = (".fits", ".fit", ".fits.gz", ".fits.fz", ".psf")
 #: What a folder is searched for; a table of paths has to be named.
@@ -85,7 +87,9 @@ def find_images(inputs: Sequence[str]) -> list[str]:
 def group_files(paths: Iterable[str], survey: Survey) -> list[ImageSet]:
     """Return the image sets that the files make: one a tile, a cutout or a collection, in order of their names.
 
-    A table of paths gives one a few hundred objects. Files that the survey's layout ignores are left out.
+    A table of paths gives one a few hundred objects. Files that the survey's layout ignores are left out. A file or a
+    set of files that is named twice, by whatever path, counts once; of one file in several forms the plain one is
+    taken, then ``.fits.fz``, then ``.fits.gz``.
 
     Raises
     ------
@@ -93,24 +97,63 @@ def group_files(paths: Iterable[str], survey: Survey) -> list[ImageSet]:
         If a table of paths is none.
     """
     sets: dict[tuple[str, str], list[ImageFile]] = {}
-    for path in paths:
-        folder, base = str(Path(path).parent), Path(path).name
+    for path in sorted(set(paths)):
+        base = Path(path).name
+        folder, whole = os.path.realpath(Path(path).parent), os.path.realpath(path)
         if base.lower().endswith(TABLES):
             for number, files in enumerate(read_paths(path, survey)):
-                sets[f"{stem(base)}-{number:05d}", path] = files
+                sets.setdefault((f"{stem(base)}-{number:05d}", whole), files)
         elif base.lower().endswith(HDF5):
-            sets[stem(base), path] = [ImageFile(path)]
+            sets.setdefault((stem(base), whole), [ImageFile(path)])
         elif not any(fnmatchcase(base, pattern) for pattern in survey.layout.ignore):
             name, file = parse_name(path, survey)
             sets.setdefault((name, folder), []).append(file)
+    sets = _drop_copies(sets)
     names = [name for name, _ in sets]
     out = []
     for (name, folder), files in sorted(sets.items(), key=lambda item: item[0]):
         if names.count(name) > 1:  # the same tile name in two folders: two tiles
-            name = f"{name}@{hashlib.sha256(folder.encode()).hexdigest()[:6]}"
-        whole = files if files[0].object else sorted(files, key=lambda file: file.path)
-        out.append(ImageSet(name, tuple(whole)))
+            name = f"{name}@{hashlib.sha256(os.fsencode(folder)).hexdigest()[:6]}"
+        chosen, duplicates = (files, ()) if files[0].object else _choose_forms(files)
+        # a name stands in tables, whose text is UTF-8
+        out.append(ImageSet(escape_text(name), tuple(chosen), tuple(duplicates)))
     return out
+
+
+def _drop_copies(sets: dict[tuple[str, str], list[ImageFile]]) -> dict[tuple[str, str], list[ImageFile]]:
+    """Return the sets without files, and without sets, that are others under a second path."""
+    kept: dict[frozenset, tuple[tuple[str, str], list[ImageFile]]] = {}
+    for key, files in sets.items():
+        own: dict[tuple[str, ...], ImageFile] = {}
+        for file in (
+            files
+        ):  # one mask may be linked as that of several bands, one cutout be listed as several objects
+            own.setdefault((os.path.realpath(file.path), file.band, file.role, file.object), file)
+        kept.setdefault(frozenset(own), (key, list(own.values())))
+    return dict(kept.values())
+
+
+def _choose_forms(files: list[ImageFile]) -> tuple[list[ImageFile], list[str]]:
+    """Return the files of a set, each in one form only, and the paths of the others."""
+    forms: dict[tuple[str, str, str], list[ImageFile]] = {}
+    for file in files:
+        base = Path(file.path).name
+        is_model = base.lower().endswith(".psf")  # a model of the PSF is no other form of an image
+        forms.setdefault((base if is_model else stem(base), file.band, file.role), []).append(file)
+    ordered = [sorted(same, key=_form) for same in forms.values()]
+    chosen = sorted((same[0] for same in ordered), key=lambda file: file.path)
+    return chosen, sorted(file.path for same in ordered for file in same[1:])
+
+
+def name_duplicates(image_set: ImageSet) -> list[Quarantined]:
+    """Return a row of the quarantine table for each file that is not read because another form of it is."""
+    detail = "the same file in another form is beside it, and is read"
+    return [Quarantined(path, DUPLICATE, detail, unit=image_set.name) for path in image_set.duplicates]
+
+
+def _form(file: ImageFile) -> tuple[int, str]:
+    lower = file.path.lower()
+    return next((n for n, suffix in enumerate((".fz", ".gz"), 1) if lower.endswith(suffix)), 0), file.path
 
 
 def parse_name(path: str, survey: Survey) -> tuple[str, ImageFile]:

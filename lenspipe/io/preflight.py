@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from struct import iter_unpack
@@ -88,28 +88,46 @@ def check_structure(path: str | Path, name: str = "") -> list[Extent]:
         with path.open("rb") as file:
             size = file.seek(0, 2)
             file.seek(0)
-            while header := _walk_header(file, name, size, len(extents)):
-                data, start = file.tell(), extents[-1].end if extents else 0
-                length = _check_header(header, name, str(len(extents)))
-                end = data - (-length // _BLOCK) * _BLOCK
-                if end > size:
-                    detail = f"HDU {len(extents)} declares {end} bytes, the file has {size}"
+            for extent in walk_hdus(file, name):
+                if extent.end > size:
+                    detail = f"HDU {len(extents)} declares {extent.end} bytes, the file has {size}"
                     raise Rejected("fits_truncated", detail, name, str(len(extents)))
-                codec = header.get("ZCMPTYPE", "") if header.get("ZIMAGE") else ""
-                datasum = header.get("DATASUM", "").strip()
-                scaled = any(key in header for key in _SCALES)
-                checksum = bool(header.get("CHECKSUM", "").strip())
-                extents.append(
-                    Extent(start, data, end, codec, scaled, checksum, int(datasum) if datasum else None)
-                )
-                if len(extents) > _MAX_HDUS:
-                    raise Rejected("bad_header", f"more than {_MAX_HDUS} HDUs", name)
-                file.seek(end)
+                extents.append(extent)
+                file.seek(extent.end)
     except FileNotFoundError:
         raise Rejected("missing_file", "no such file", name) from None
     except (OSError, ValueError) as error:  # ValueError: a path with a NUL in it
         raise Rejected("unreadable", f"{type(error).__name__}: {error}", name) from None
     return extents
+
+
+def walk_hdus(file: BinaryIO, name: str) -> Iterator[Extent]:
+    """Yield where the HDUs of a file are as their headers are read; its reader goes to the end of each in between.
+
+    Parameters
+    ----------
+    file : file
+        At its start; only `read` and `tell` are used, so that it may be a stream.
+    name : str
+        What to call the file in messages.
+
+    Raises
+    ------
+    Rejected
+        As `check_structure`.
+    """
+    number = start = 0
+    while header := _walk_header(file, name, number):
+        data, length = file.tell(), _check_header(header, name, str(number))
+        end = data - (-length // _BLOCK) * _BLOCK
+        codec = header.get("ZCMPTYPE", "") if header.get("ZIMAGE") else ""
+        datasum = header.get("DATASUM", "").strip()
+        scaled = any(key in header for key in _SCALES)
+        checksum = bool(header.get("CHECKSUM", "").strip())
+        yield Extent(start, data, end, codec, scaled, checksum, int(datasum) if datasum else None)
+        number, start = number + 1, end
+        if number > _MAX_HDUS:
+            raise Rejected("bad_header", f"more than {_MAX_HDUS} HDUs", name)
 
 
 def check_sums(path: str | Path, extents: Sequence[Extent], name: str = "") -> None:
@@ -155,12 +173,12 @@ def _fold(total: int) -> int:
     return total
 
 
-def _walk_header(file: BinaryIO, path: str, size: int, number: int) -> dict[str, Any]:
+def _walk_header(file: BinaryIO, path: str, number: int) -> dict[str, Any]:
     """Return the structural keywords of the next header; none at the end of the file."""
     values: dict[str, Any] = {}
     for count in range(_MAX_HEADER_BLOCKS):
         block = file.read(_BLOCK)
-        if count == 0 and not _is_header(file, block, path, size, number):
+        if count == 0 and not _is_header(file, block, path, number):
             return {}
         if len(block) < _BLOCK:
             raise Rejected("fits_truncated", "a header ends in the middle of a block", path, str(number))
@@ -183,7 +201,7 @@ def _walk_header(file: BinaryIO, path: str, size: int, number: int) -> dict[str,
     raise Rejected("bad_header", f"no END card within {_MAX_HEADER_BLOCKS} blocks", path, str(number))
 
 
-def _is_header(file: BinaryIO, block: bytes, path: str, size: int, number: int) -> bool:
+def _is_header(file: BinaryIO, block: bytes, path: str, number: int) -> bool:
     """Tell whether a block begins a header; what follows the last HDU may be nothing but padding."""
     expected = b"XTENSION=" if number else b"SIMPLE  ="
     if block.startswith(expected):
@@ -193,7 +211,7 @@ def _is_header(file: BinaryIO, block: bytes, path: str, size: int, number: int) 
             raise Rejected("empty_file", "the file has no bytes", path)
         raise Rejected("not_fits", f"the file does not start with {expected.decode()!r}", path)
     rest = block + file.read(_MAX_TRAILER)
-    if rest.strip(b"\0 ") or file.tell() < size:
+    if rest.strip(b"\0 ") or file.read(1):
         detail = f"what follows HDU {number - 1} does not start with {expected.decode()!r}"
         raise Rejected("fits_damaged", detail, path, str(number))
     return False

@@ -8,7 +8,7 @@ from pathlib import Path
 from astropy.table import Table
 
 from lenspipe.core.types import Quarantined
-from lenspipe.io.files import replacing
+from lenspipe.io.files import escape_text, replacing
 
 _DESCRIPTIONS = {
     "path": "the file at fault",
@@ -23,7 +23,7 @@ _DESCRIPTIONS = {
 def make_quarantine_table(rows: Iterable[Quarantined]) -> Table:
     """Return the rows as a table, ordered by unit, object and path."""
     ordered = sorted(rows, key=lambda row: (row.unit, row.object, row.path, row.reason))
-    columns = {name: [getattr(row, name) for row in ordered] for name in _DESCRIPTIONS}
+    columns = {name: [escape_text(getattr(row, name)) for row in ordered] for name in _DESCRIPTIONS}
     table = (
         Table(columns, dtype=[str] * len(columns))
         if ordered

@@ -14,8 +14,9 @@ holds is in it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ from astropy.io import fits
 from lenspipe.core.errors import Rejected
 from lenspipe.core.survey import Survey
 from lenspipe.core.types import RawBand
+from lenspipe.io.files import escape_text
+from lenspipe.io.guard import run_guarded
 
 _IMAGES = ("image", "images", "flux", "data", "stamps", "cutouts")
 _NOISE = {"ivar": "weight", "invvar": "weight", "noise": "rms", "noise_sigma": "rms"}
@@ -46,6 +49,8 @@ _ATTRIBUTES = {
 _FILTERS = {1, 2, 3, 4, 5, 6, 32000}
 _MAX_DEPTH, _MAX_OBJECTS = 4, 1000
 _MAX_CHUNK, _MAX_STAMP, _MAX_PIECE = 2**28, 2**26, 2**28  # bytes
+#: Bytes of a file that the guarded child reads before this process does.
+_MAX_EXAMINED = 2**26
 _MAX_RATIO = 1100  # of declared to stored bytes: no more than deflate can
 
 
@@ -75,9 +80,10 @@ def read_stack(
     Rejected
         If it is no HDF5 file, holds no such stack or lacks a band, or if a dataset is not plainly in the file.
     """
+    if not Path(path).is_file():
+        raise Rejected("missing_file", "no such file", path)
+    run_guarded(examine, path, path=path)
     with _naming_faults(path):
-        if not Path(path).is_file():
-            raise Rejected("missing_file", "no such file", path)
         file = h5py.File(path, "r")
     with file:
         with _naming_faults(path):
@@ -87,6 +93,28 @@ def read_stack(
             with _naming_faults(path):
                 piece = stack.read(start, min(start + step, stack.count))
             yield from piece
+
+
+def examine(path: str) -> None:
+    """Do to a file what may end or hold up a process: open it, list it, read its attributes and first values.
+
+    Runs in the guarded child. Of faults that do no harm nothing is said: reading the stack names those that matter.
+    """
+    left = _MAX_EXAMINED
+    with _naming_faults(path), h5py.File(path, "r") as file:
+        datasets = _list_datasets(file, path)
+        for owner in (file, *datasets.values()):
+            with suppress(Exception):
+                list(owner.attrs)
+            for name in _ATTRIBUTES | {"bands": ""}:
+                with suppress(Exception):
+                    owner.attrs.get(name)
+        for dataset in datasets.values():
+            with suppress(Exception):
+                rows = min(dataset.shape[0], left // max(1, _row_bytes(dataset)))
+                if _chunk_bytes(dataset) <= _MAX_CHUNK and rows:
+                    left -= rows * _row_bytes(dataset)
+                    dataset[:rows]
 
 
 @contextmanager
@@ -117,14 +145,12 @@ class _Stack:
             raise Rejected(f"missing_band:{missing[0]}", detail, path)
         first = self._places["image", self.bands[0]][0]
         self.count = len(first)
-        self.object_bytes = sum(
-            int(np.prod(dataset.shape[1:])) * dataset.dtype.itemsize for dataset, *_ in self._places.values()
-        )
+        self.object_bytes = sum(_row_bytes(dataset) for dataset, *_ in self._places.values())
         self._attributes = {**_read_attributes(file), **_read_attributes(first)}
         self._columns = {
             name: self._datasets[name]
             for name in ("object_id", "id", "name", "ra", "dec", "psf_fwhm", "noise_sigma")
-            if name in self._datasets and len(self._datasets[name]) == self.count
+            if name in self._datasets and _has_rows(self._datasets[name], self.count)
         }
 
     def _find_pixels(self, file: h5py.File) -> dict[tuple[str, str], tuple[h5py.Dataset, int | None, int]]:
@@ -145,8 +171,8 @@ class _Stack:
                     places.setdefault((role, found), (dataset, axis, layer))
             elif role and dataset.ndim == 3 and (band or len(self.survey.bands) == 1):
                 places.setdefault((role, band or next(iter(self.survey.bands))), (dataset, None, 0))
-        for dataset, _, _ in places.values():
-            _check_pixels(dataset, self.path)
+        for (role, _), (dataset, _, _) in places.items():
+            _check_pixels(dataset, role, self.path)
         return places
 
     def _name_bands(self, file: h5py.File, dataset: h5py.Dataset) -> list[str]:
@@ -208,24 +234,28 @@ class _Stack:
         values = dataset[key]
         if role != "mask":
             return np.ascontiguousarray(values, np.float32)
-        return values.astype(np.int64) if values.dtype.kind == "f" else values
+        return values if values.dtype.kind in "iu" else values.astype(np.int64)
 
     def _read_names(self, start: int, stop: int) -> list[str]:
         for name in ("object_id", "id", "name"):
             dataset = self._columns.get(name)
-            if dataset is None or dataset.ndim != 1:
+            if dataset is None or dataset.size != self.count:
                 continue
             if h5py.check_string_dtype(dataset.dtype) is not None:
-                return [str(text).strip() for text in dataset.asstr(errors="replace")[start:stop]]
+                texts = dataset.asstr(errors="replace")[start:stop]
+                return [str(text).strip() for text in np.ravel(texts)]
             if dataset.dtype.kind in "iu":
-                return [str(int(number)) for number in dataset[start:stop]]
-        stem = Path(self.path).stem
+                return [str(int(number)) for number in np.ravel(dataset[start:stop])]
+        stem = escape_text(Path(self.path).stem)
         return [f"{stem}-{row:05d}" for row in range(start, stop)]
 
     def _read_column(self, name: str, start: int, stop: int) -> np.ndarray | None:
         dataset = self._columns.get(name)
-        usable = dataset is not None and dataset.dtype.kind in "fiu" and dataset.ndim <= 2
-        return np.asarray(dataset[start:stop], float) if dataset is not None and usable else None
+        if dataset is None or dataset.dtype.kind not in "fiu" or dataset.ndim > 2:
+            return None
+        if name in ("ra", "dec"):  # one number an object, else it is no place
+            return np.ravel(dataset[start:stop]).astype(float) if dataset.size == self.count else None
+        return np.asarray(dataset[start:stop], float)
 
 
 def _of_band(values: np.ndarray, band: int) -> float:
@@ -234,7 +264,20 @@ def _of_band(values: np.ndarray, band: int) -> float:
 
 
 def _finite(values: np.ndarray | None, row: int) -> float | None:
-    return float(values[row]) if values is not None and np.isfinite(values[row]).all() else None
+    return float(values[row]) if values is not None and np.isfinite(values[row]) else None
+
+
+def _has_rows(dataset: h5py.Dataset, count: int) -> bool:
+    """Tell whether a dataset has a row for each object: a single or an empty value has no rows."""
+    return bool(dataset.shape) and dataset.shape[0] == count and 0 not in dataset.shape
+
+
+def _row_bytes(dataset: h5py.Dataset) -> int:
+    return math.prod(dataset.shape[1:]) * dataset.dtype.itemsize
+
+
+def _chunk_bytes(dataset: h5py.Dataset) -> int:
+    return math.prod(dataset.chunks or (1,)) * dataset.dtype.itemsize
 
 
 def _list_datasets(file: h5py.File, path: str) -> dict[str, h5py.Dataset]:
@@ -272,12 +315,13 @@ def _check_storage(dataset: h5py.Dataset, path: str) -> None:
         raise Rejected("unknown_filter", detail, path, str(dataset.name))
 
 
-def _check_pixels(dataset: h5py.Dataset, path: str) -> None:
-    size = dataset.dtype.itemsize
-    chunk = int(np.prod(dataset.chunks or (1,), dtype=float)) * size
-    stamp = float(np.prod(dataset.shape[1:], dtype=float)) * size
+def _check_pixels(dataset: h5py.Dataset, role: str, path: str) -> None:
+    if 0 in dataset.shape:
+        detail = f"{dataset.name} has the shape {dataset.shape}: no pixels"
+        raise Rejected("no_pixels", detail, path, str(dataset.name))
+    chunk, stamp = _chunk_bytes(dataset), _row_bytes(dataset)
     declared, stored = stamp * dataset.shape[0], dataset.id.get_storage_size()
-    if dataset.dtype.kind not in "fiu":
+    if dataset.dtype.kind not in ("fiub" if role == "mask" else "fiu"):
         raise Rejected(
             "bad_header", f"{dataset.name} holds no numbers ({dataset.dtype})", path, str(dataset.name)
         )

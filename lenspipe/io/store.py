@@ -197,4 +197,5 @@ def safe_name(name: str) -> str:
     plain = re.sub(r"[^A-Za-z0-9._+-]", "_", name)
     if plain == name and len(plain) <= 150 and not plain.startswith("."):
         return plain
-    return f"{plain[:120].lstrip('.')}~{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    raw = name.encode(errors="surrogatepass")  # a file's name need not be UTF-8
+    return f"{plain[:120].lstrip('.')}~{hashlib.sha256(raw).hexdigest()[:8]}"

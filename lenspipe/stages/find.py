@@ -13,6 +13,7 @@ from lenspipe.config import Config, settings_of
 from lenspipe.core.errors import ConfigError, Rejected
 from lenspipe.core.survey import load_survey
 from lenspipe.core.types import Done, Stage, Unit
+from lenspipe.io.layout import name_duplicates
 from lenspipe.io.store import Store, safe_name
 from lenspipe.stages import ingest
 from lenspipe.stages.pieces import read_pieces
@@ -99,7 +100,7 @@ def _score_images(unit: Unit, config: Config, store: Store) -> Done:
     except Rejected as fault:
         return ingest.reject_tile(unit, fault)
     counts = {**ledger.counts(config), "scored": len(objects)}
-    return Done(outputs, counts, tuple(ledger.rejected))
+    return Done(outputs, counts, (*ledger.rejected, *name_duplicates(ingest.tile_of(unit))))
 
 
 def _scorer(config: Config, store: Store) -> Callable[[np.ndarray, np.ndarray], Any]:

@@ -15,7 +15,7 @@ from lenspipe.core.errors import Rejected
 from lenspipe.core.schema import object_columns
 from lenspipe.core.survey import Survey, load_survey
 from lenspipe.core.types import Done, ImageFile, ImageSet, Quarantined, Stage, StampFormat, Unit
-from lenspipe.io.layout import find_images, group_files
+from lenspipe.io.layout import find_images, group_files, name_duplicates
 from lenspipe.io.shards import Shard
 from lenspipe.io.store import Store, safe_name
 from lenspipe.io.tables import order_columns, write_table
@@ -46,9 +46,11 @@ def list_tiles(config: Config, store: Store) -> list[Unit]:
     targets = check_targets(config, form.bands)
     units = []
     for image_set in group_files(paths, survey):
-        files = [file.__dict__ for file in image_set.files]
+        payload: dict[str, Any] = {"files": [file.__dict__ for file in image_set.files]}
+        if image_set.duplicates:
+            payload["duplicates"] = list(image_set.duplicates)
         inputs = (*(file.path for file in image_set.files), *targets)
-        units.append(Unit(image_set.name, {"files": files}, inputs, settings))
+        units.append(Unit(image_set.name, payload, inputs, settings))
     return units
 
 
@@ -82,12 +84,13 @@ def work(unit: Unit, config: Config, store: Store) -> Done:
             write_table(objects, rows)
     except Rejected as fault:
         return reject_tile(unit, fault)
-    return Done((pixels, rows), ledger.counts(config), tuple(ledger.rejected))
+    return Done((pixels, rows), ledger.counts(config), (*ledger.rejected, *name_duplicates(tile_of(unit))))
 
 
 def tile_of(unit: Unit) -> ImageSet:
     """Return the files of a unit."""
-    return ImageSet(unit.name, tuple(ImageFile(**file) for file in unit.payload["files"]))
+    files = tuple(ImageFile(**file) for file in unit.payload["files"])
+    return ImageSet(unit.name, files, tuple(unit.payload.get("duplicates", ())))
 
 
 def reject_tile(unit: Unit, fault: Rejected) -> Done:
@@ -96,7 +99,10 @@ def reject_tile(unit: Unit, fault: Rejected) -> Done:
     return Done(
         (),
         {"found": 0, "objects": 0},
-        (Quarantined(path, fault.reason, fault.detail, fault.hdu, unit=unit.name),),
+        (
+            Quarantined(path, fault.reason, fault.detail, fault.hdu, unit=unit.name),
+            *name_duplicates(tile_of(unit)),
+        ),
     )
 
 

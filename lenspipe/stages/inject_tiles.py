@@ -18,7 +18,7 @@ from lenspipe.core.rng import stream
 from lenspipe.core.schema import Flag
 from lenspipe.core.survey import Survey, load_survey
 from lenspipe.core.types import BandImage, Done, ImageFile, ImageSet, Quarantined, StampFormat, Unit
-from lenspipe.io.layout import find_images, group_files
+from lenspipe.io.layout import find_images, group_files, name_duplicates
 from lenspipe.io.shards import Shard
 from lenspipe.io.store import Store, safe_name
 from lenspipe.stages.inject import numbers_of, spoilt
@@ -62,6 +62,8 @@ def plan_tiles(config: Config, store: Store) -> list[Unit]:
     units = []
     for image_set in group_files(map(str, paths), survey):
         payload = {"kind": "paint", "bands": form.bands, "files": [file.__dict__ for file in image_set.files]}
+        if image_set.duplicates:
+            payload["duplicates"] = list(image_set.duplicates)
         inputs = (*(file.path for file in image_set.files), *targets)
         units.append(Unit(image_set.name, payload, inputs, settings))
     return units
@@ -81,17 +83,18 @@ def work_tile(unit: Unit, config: Config, store: Store) -> Done:
     """Paint lenses into one tile, and write it and its truth; a tile that cannot be used is quarantined."""
     from lenspipe.io.tables import write_table
 
-    image_set = ImageSet(unit.name, tuple(ImageFile(**file) for file in unit.payload["files"]))
+    files = tuple(ImageFile(**file) for file in unit.payload["files"])
+    image_set = ImageSet(unit.name, files, tuple(unit.payload.get("duplicates", ())))
     try:
         paths, truth, suitable, lost = _paint_tile(image_set, config, store)
     except Rejected as fault:
         path = fault.path or image_set.files[0].path
         row = Quarantined(path, fault.reason, fault.detail, fault.hdu, unit=unit.name)
-        return Done((), {"tiles": 0}, (row,))
+        return Done((), {"tiles": 0}, (row, *name_duplicates(image_set)))
     write_table(truth, truth_path(store, unit.name))
     outputs = (*paths, truth_path(store, unit.name))
     counts = {"tiles": 1, "suitable_galaxies": suitable, "lenses": len(truth)}
-    return Done(outputs, counts, tuple(lost))
+    return Done(outputs, counts, (*lost, *name_duplicates(image_set)))
 
 
 def gather_tiles(units: list[Unit], store: Store) -> Path:

@@ -68,7 +68,7 @@ def _read_stamps(data, form: StampFormat, survey: str, resample: bool, rejected:
     """Yield (table of object_id and, for images, tile, ra, dec; shard) of each shard or image."""
     from astropy.table import Table
 
-    from lenspipe.io.layout import find_images, group_files
+    from lenspipe.io.layout import find_images, group_files, name_duplicates
     from lenspipe.io.shards import list_shards, read_shard
     from lenspipe.stages.ingest import ingest_images
 
@@ -86,6 +86,7 @@ def _read_stamps(data, form: StampFormat, survey: str, resample: bool, rejected:
     config = config_from({"survey": survey, "ingest": {"resample": resample}})
     numbers = load_survey(survey)
     for image_set in group_files(find_images(images), numbers):
+        rejected += name_duplicates(image_set)
         try:
             shard, table, left_out = ingest_images(image_set, numbers, form, config)
         except Rejected as fault:

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import json
+import os
 import zipfile
 
 import numpy as np
 import pytest
 
-from lenspipe.io.files import digest, replacing, sweep_parts, write_json, write_text
+from lenspipe.io.files import digest, escape_text, replacing, sweep_parts, write_json, write_text
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path):
@@ -33,6 +34,13 @@ def test_json_holds_numpy_and_no_nan(tmp_path):
         "c": None,
         "d": [2, None],
     }
+
+
+def test_names_that_are_not_utf8_are_written_and_read_back(tmp_path):
+    name = os.fsdecode(b"T\xff-\xc3\xbc.fits")
+    write_json(tmp_path / "a.json", {"path": name})
+    assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8")) == {"path": name}
+    assert escape_text(name) == "T\\udcff-ü.fits"
 
 
 def test_digest_tells_content(tmp_path):

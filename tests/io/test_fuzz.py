@@ -1,6 +1,6 @@
 """Whatever is in a file, the reader says one of two things: pixels, or `Rejected`.
 
-The same damage as `benchmarks.fuzz` does to a million inputs by hand; here for LENSPIPE_FUZZ_SECONDS (30).
+The same damage as `benchmarks.fuzz` does to a million inputs by hand; here for LENSPIPE_FUZZ_SECONDS (60).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from benchmarks.fuzz import FAULTS, FILES, PIXELS, damage, read_everything
 from lenspipe.core.errors import Rejected
 
-SECONDS = float(os.environ.get("LENSPIPE_FUZZ_SECONDS", "30"))
+SECONDS = float(os.environ.get("LENSPIPE_FUZZ_SECONDS", "60"))
 KINDS = sorted(FILES)
 LONGEST = max(map(len, FILES.values()))
 

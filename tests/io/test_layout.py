@@ -4,7 +4,7 @@ import pytest
 
 from lenspipe.core.errors import InputError
 from lenspipe.core.survey import Survey, load_survey
-from lenspipe.io.layout import find_images, group_files, parse_name
+from lenspipe.io.layout import find_images, group_files, name_duplicates, parse_name
 
 DES = load_survey("des")
 
@@ -78,6 +78,46 @@ def test_files_of_a_tile_are_one_set_and_folders_keep_tiles_apart():
     assert [len(image_set.files) for image_set in sets] == [2, 1, 1]
     assert len({image_set.name for image_set in sets}) == 3
     assert group_files(reversed(paths), DES) == sets
+
+
+def test_a_file_counts_once_however_its_path_is_spelt(tmp_path, monkeypatch):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for band in "gr":
+        (folder / f"T1_{band}.fits").touch()
+    (tmp_path / "linked").symlink_to(folder)
+    (tmp_path / "more").mkdir()
+    for band in "gr":
+        (tmp_path / f"more/T1_{band}.fits").symlink_to(folder / f"T1_{band}.fits")
+    monkeypatch.chdir(tmp_path)
+    (one,) = group_files(find_images(["in"]), DES)
+    assert [file.path for file in one.files] == ["in/T1_g.fits", "in/T1_r.fits"]  # as they were spelt
+    for others in ([str(folder)], ["in/../in"], ["linked"], ["more"], ["in/T1_g.fits", "more"]):
+        for inputs in (["in", *others], [*others, "in"]):
+            (again,) = group_files(find_images(inputs), DES)
+            assert (again.name, len(again.files), again.duplicates) == ("T1", 2, ())
+    (tmp_path / "more/T1_i.fits").touch()  # with a band of its own it is another tile
+    assert len(group_files(find_images(["in", "more"]), DES)) == 2
+
+
+def test_one_mask_may_be_linked_as_that_of_several_bands(tmp_path):
+    (tmp_path / "mask.fits").touch()
+    paths = [tmp_path / f"T1_{band}_msk.fits" for band in "gr"]
+    for path in paths:
+        path.symlink_to(tmp_path / "mask.fits")
+    (one,) = group_files(map(str, paths), DES)
+    assert [(file.band, file.role) for file in one.files] == [("g", "mask"), ("r", "mask")]
+
+
+def test_of_a_file_in_several_forms_the_plain_one_is_read_and_the_others_are_named():
+    paths = [f"a/T1_g{suffix}" for suffix in (".fits.gz", ".fits.fz", ".fits")]
+    paths += ["a/T1_g_wht.fits.gz", "a/T1_r.fits.gz", "a/T1_r.fits.fz", "a/T1_g_psf.psf", "a/T1_g_psf.fits"]
+    (one,) = group_files(paths, DES)
+    chosen = ["T1_g.fits", "T1_g_psf.fits", "T1_g_psf.psf", "T1_g_wht.fits.gz", "T1_r.fits.fz"]
+    assert [file.path for file in one.files] == [f"a/{name}" for name in chosen]
+    assert one.duplicates == ("a/T1_g.fits.fz", "a/T1_g.fits.gz", "a/T1_r.fits.gz")
+    assert {row.path for row in name_duplicates(one)} == set(one.duplicates)
+    assert {(row.unit, row.reason) for row in name_duplicates(one)} == {("T1", "duplicate_file")}
 
 
 def test_inputs_are_files_folders_and_patterns(tmp_path):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+
 from astropy.table import Table
 
 from lenspipe.core.types import Quarantined
@@ -17,5 +19,7 @@ def test_the_table_is_ordered_and_complete_and_exists_when_empty(tmp_path):
     assert table.colnames == ["path", "hdu", "unit", "object", "reason", "detail"]
     assert list(table["path"]) == ["a.fits", "b.fits"]
     assert table["detail"][1] == rows[0].detail
+    write_quarantine([Quarantined(os.fsdecode(b"T\xff.fits"), "edge")], path)
+    assert list(Table.read(path)["path"]) == ["T\\udcff.fits"]
     write_quarantine([], path)
     assert len(Table.read(path)) == 0

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import time
+from collections import Counter
+
 import h5py
 import numpy as np
 import pytest
 
 from lenspipe.core.errors import Rejected
 from lenspipe.core.survey import load_survey
+from lenspipe.io import stacks
 from lenspipe.io.stacks import read_stack
 
 DES = load_survey("des")
@@ -159,3 +163,68 @@ def test_a_group_that_holds_itself_ends(tmp_path):
         file.attrs["bands"] = list(BANDS)
         file.create_group("loop")["back"] = file["/"]
     check(read(tmp_path / "a.h5"))
+
+
+def test_a_stack_without_pixels_is_named(tmp_path):
+    for shape in ((5, 0, 0, 3), (0, 12, 15, 3)):
+        refused(write(tmp_path / "a.h5", image=np.zeros(shape, np.float32)), "no_pixels")
+
+
+def test_masks_may_be_true_and_false(tmp_path):
+    mask = PIXELS > 1.0
+    objects = read(write(tmp_path / "a.h5", image=PIXELS, mask=mask))
+    check(objects)
+    assert np.array_equal(objects[2][1]["r"].read().mask, mask[2, ..., 1])
+    refused(write(tmp_path / "b.h5", image=mask), "bad_header")
+
+
+@pytest.mark.parametrize(
+    "value", [3.0, "x", h5py.Empty("f"), np.zeros((7, 2)), np.zeros((7, 0)), np.zeros(6)], ids=str
+)
+def test_a_column_that_is_none_is_left_out(tmp_path, value):
+    columns = dict.fromkeys(("id", "name", "ra", "dec", "noise_sigma"), value)
+    objects = read(write(tmp_path / "a.h5", image=PIXELS, **columns))
+    check(objects)
+    assert objects[0][0] == "a-00000"
+    assert objects[0][2:] == (None, None)
+
+
+def test_a_column_of_one_number_a_row_is_a_column(tmp_path):
+    path = write(tmp_path / "a.h5", image=PIXELS, id=np.arange(7)[:, None], ra=np.arange(7.0)[:, None])
+    objects = read(path)
+    assert [(name, ra) for name, _, ra, _ in objects] == [(str(k), float(k)) for k in range(7)]
+
+
+def test_a_file_that_holds_up_its_reader_is_given_up(tmp_path, monkeypatch):
+    path = write(tmp_path / "a.h5", image=PIXELS)
+    guarded = stacks.run_guarded  # stands for an attribute that the library never comes back from
+    monkeypatch.setattr(stacks, "run_guarded", lambda *_, path: guarded(time.sleep, 60, path=path, seconds=1))
+    refused(path, "reader_timeout")
+
+
+@pytest.mark.timeout(600)
+def test_damaged_files_are_read_or_rejected(tmp_path):
+    """A few hundred files with one to three faults: no exception but `Rejected`, none over 20 s and the grace."""
+    path, counts = tmp_path / "t.h5", Counter()
+    write(path, image=PIXELS, ivar=np.ones_like(PIXELS), id=[f"n{k}" for k in range(7)], ra=np.arange(7.0))
+    with h5py.File(path, "a") as file:
+        file["image"].attrs["unit"], file.attrs["zero_point"] = "counts", 30.0
+        file.create_dataset("mask", data=PIXELS > 1, chunks=(1, 12, 15, 3), compression="gzip")
+    whole = path.read_bytes()
+    headers = np.flatnonzero(np.frombuffer(whole, np.uint8))
+    for seed in range(300):
+        rng, content = np.random.default_rng((9, seed)), bytearray(whole)
+        for _ in range(rng.integers(1, 4)):
+            start = int(rng.choice(headers[headers < 6000]))
+            length = int(rng.choice([1, 2, 8]))
+            content[start : start + length] = rng.bytes(length) if rng.random() < 0.7 else b"\xff" * length
+        path.write_bytes(content[: rng.integers(len(content))] if rng.random() < 0.05 else content)
+        begin = time.monotonic()
+        try:
+            counts[f"read {len(read(path))}"] += 1
+        except Rejected as fault:
+            counts[fault.reason.split(":")[0]] += 1
+        assert time.monotonic() - begin < 30, seed
+    print(counts)
+    assert counts["read 7"] > 20
+    assert counts["unreadable"] > 20

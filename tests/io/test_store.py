@@ -135,7 +135,10 @@ def test_a_run_directory_that_cannot_be_made_is_the_user_s_mistake(tmp_path):
         pass
 
 
-@given(st.lists(st.text(min_size=1, max_size=300), min_size=2, max_size=8, unique=True))
+_ANY = st.characters()  # surrogates too: names of files need not be UTF-8
+
+
+@given(st.lists(st.text(_ANY, min_size=1, max_size=300), min_size=2, max_size=8, unique=True))
 def test_file_names_are_safe_and_unique(names):
     safe = [safe_name(name) for name in names]
     assert len(set(safe)) == len(names)

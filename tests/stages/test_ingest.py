@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import gzip
+import os
+import tomllib
+from pathlib import Path
+
 import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.table import Table
 from astropy.wcs import WCS
 
-from lenspipe.config import Config, load_config
+from lenspipe.config import Config, config_from, load_config
 from lenspipe.core.errors import ConfigError, InputError, Rejected
 from lenspipe.core.schema import Flag
 from lenspipe.core.survey import load_survey
@@ -16,6 +21,8 @@ from lenspipe.core.types import ImageFile, ImageSet, Unit
 from lenspipe.io.shards import read_shard
 from lenspipe.io.store import Store
 from lenspipe.io.tables import read_table
+from lenspipe.pipeline import runner
+from lenspipe.pipeline.executor import Serial
 from lenspipe.stages import ingest
 
 DES = load_survey("des")
@@ -259,6 +266,42 @@ def test_unusual_names_are_processed(tmp_path):
     (unit,) = results
     assert ingest.shard_path(Config(), store, unit).exists()
     assert read_table(ingest.objects_path(Config(), store, unit))["tile"][0] == unit
+
+
+def test_a_name_that_is_not_utf8_stops_nothing(tmp_path):
+    folder = write_tile(write_tile(tmp_path / "in"), os.fsdecode(b"T\xff"))
+    (folder / os.fsdecode(b"bad\xfe_g.fits")).write_text("no image")
+    for number, images in enumerate(([folder], sorted(folder.iterdir()))):  # found, or named one by one
+        config = config_from({"ingest": {"images": list(map(str, images)), "size": 48, "keep": True}})
+        store = Store(tmp_path / f"run{number}")
+        assert runner.run(config, store, Serial(), runner.open_journal(store), ["ingest"]) == runner.OK
+        assert [len(read_objects(store, name)) for name in ("T1", "T\\udcff")] == [3, 3]
+        assert set(read_objects(store, "T\\udcff")["tile"]) == {"T\\udcff"}
+        left = read_table(store.root / "quarantine.ecsv")
+        (reason,) = left["reason"][left["unit"] == "bad\\udcfe"]
+        assert reason == "not_fits"
+        assert tomllib.loads((store.root / "config.toml").read_text())["ingest"]["keep"]
+
+
+def test_a_tile_named_twice_or_zipped_beside_itself_is_cut_once(tmp_path, monkeypatch):
+    folder = write_tile(tmp_path / "in")
+    for band in "gri":
+        path = folder / f"T1_{band}.fits"
+        path.with_suffix(".fits.gz").write_bytes(gzip.compress(path.read_bytes()))
+    monkeypatch.chdir(tmp_path)
+    config = config_from({"ingest": {"images": ["in", str(folder)], "size": 48, "keep": True}})
+    store = Store(tmp_path / "run")
+    assert runner.run(config, store, Serial(), runner.open_journal(store), ["ingest"]) == runner.OK
+    assert len(read_objects(store, "T1")) == 3
+    left = read_table(store.root / "quarantine.ecsv")
+    rows = {
+        (Path(path).name, reason)
+        for path, reason, name in left["path", "reason", "object"].iterrows()
+        if not name
+    }
+    assert rows == {(f"T1_{band}.fits.gz", "duplicate_file") for band in "gri"}
+    lines = (store.root / "log.jsonl").read_text()
+    assert "T1: 4 found = 3 stored + 1 quarantined (1 edge)" in lines  # a duplicate is no fault of the tile's
 
 
 def test_rejections_carry_the_file_at_fault(tmp_path):
