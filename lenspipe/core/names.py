@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable
 
 
@@ -45,6 +46,21 @@ def unique_names(names: Iterable[str]) -> list[str]:
         count = seen.get(name, 0)
         seen[name] = count + 1
         out.append(name if not name or count == 0 else f"{name}{_letters(count)}")
+    return out
+
+
+def tell_apart(names: Iterable[str]) -> list[str]:
+    """Return names that all differ: those that several rows share, or that are empty, get their row (``name#3``)."""
+    names = [name.strip() for name in names]
+    count, taken = Counter(names), set(names)
+    out = []
+    for row, name in enumerate(names):
+        if not name or count[name] > 1:
+            name = f"{name}#{row}"
+            while name in taken:
+                name += "#"
+            taken.add(name)
+        out.append(name)
     return out
 
 

@@ -6,12 +6,11 @@ import re
 import warnings
 
 import numpy as np
-from astropy.wcs import WCS
-from astropy.wcs.utils import proj_plane_pixel_scales
 
 from lenspipe.core.schema import Flag
 from lenspipe.core.survey import NJY_ZERO_POINT, Survey
 from lenspipe.core.types import BandImage, Calibration, RawBand
+from lenspipe.imaging.astrometry import read_wcs
 from lenspipe.imaging.psf import centre_psf, psf_width
 
 _ZERO_POINT_KEYS = ("MAGZERO", "MAGZP", "MAGZPT", "MAG_ZERO", "ZEROPT", "PHOTZP", "MZP_AB", "ZP")
@@ -49,11 +48,18 @@ def read_calibration(
     mask_header=None,
     psf: np.ndarray | None = None,
     psf_fwhm: float | None = None,
+    shape: tuple[int, int] | None = None,
 ) -> Calibration:
     """Return what a band's headers and PSF image tell of its calibration.
 
     The zero point is the header's, else the survey's (flagged); the PSF's width [arcsec] is `psf_fwhm`, else that
-    of the PSF image, else the header's, else the survey's (flagged).
+    of the PSF image, else the header's, else the survey's (flagged). `shape` is the image's (rows, columns), by
+    default what the header says.
+
+    Raises
+    ------
+    Rejected
+        If the header's sky coordinates cannot be used; see `imaging.astrometry`.
     """
     flags = Flag(0)
     zero_point = read_zero_point(header, survey.layout.zero_point_per_second)
@@ -61,7 +67,7 @@ def read_calibration(
         zero_point = survey.bands[band].zero_point
         flags |= Flag.ZERO_POINT_ASSUMED
     scale = 10 ** (0.4 * (NJY_ZERO_POINT - zero_point))
-    wcs, pixel_scale = read_wcs(header)
+    wcs, pixel_scale = read_wcs(header, shape, band, path)
     pixel_scale = pixel_scale or _number(header.get("PIXSCALE")) or survey.pixel_scale
     psf_image = None if psf is None else centre_psf(psf)
     psf_fwhm = psf_fwhm or _read_fwhm(header, psf_image, pixel_scale)
@@ -250,22 +256,6 @@ def read_gain(header, njy_per_count: float, usual: float) -> float:
     """
     gain = _number(header.get("GAIN")) / njy_per_count
     return gain if 0.1 < gain / usual < 10.0 else usual
-
-
-def read_wcs(header) -> tuple[WCS | None, float | None]:
-    """Return the celestial WCS of a header and its pixel scale [arcsec], or (None, None)."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # astropy's remarks on old keywords (RADECSYS) help nobody here
-        try:
-            wcs = WCS(header).celestial
-        except Exception:
-            return None, None  # a header whose WCS cannot be read is a stamp without coordinates
-        if not wcs.has_celestial:
-            return None, None
-        scales = proj_plane_pixel_scales(wcs) * 3600.0
-    if not np.all(np.isfinite(scales)) or scales.min() <= 0:
-        return None, None
-    return wcs, float(np.sqrt(scales[0] * scales[1]))
 
 
 def _read_fwhm(header, psf_image: np.ndarray | None, pixel_scale: float) -> float | None:

@@ -9,6 +9,7 @@ import numpy as np
 from astropy.wcs import WCS
 
 from lenspipe.core.types import BandImage
+from lenspipe.imaging.astrometry import pixels_of, sky_of, sky_steps
 
 #: Radius of the aperture of `mag_<band>` and `snr_<band>` [arcsec].
 APERTURE_RADIUS = 1.5
@@ -102,36 +103,33 @@ def reproject_stamp(image: np.ndarray, wcs_in: WCS, wcs_out: WCS, size: int) -> 
 
 
 def local_wcs(wcs: WCS, x: float, y: float, size: int, ratio: float) -> WCS:
-    """Return the WCS of a stamp around pixel (x, y) of a tile, its pixels `ratio` times as large.
+    """Return the WCS (ICRS) of a stamp around pixel (x, y) of a tile, its pixels `ratio` times as large.
 
     With ratio 1 the stamp's pixels are those of `cut_stamp`; distortion is linearised, which over a
     stamp is good to far below a pixel.
     """
-    from astropy.wcs.utils import local_partial_pixel_derivatives
-
     middle = (size - 1) / 2
     if ratio == 1.0:
         x, y = (corner(c, size) + middle for c in (x, y))
-    ra, dec = (float(v) for v in wcs.all_pix2world(x, y, 0))
-    matrix = local_partial_pixel_derivatives(wcs, x, y, normalize_by_world=False)
-    matrix[0] *= math.cos(math.radians(dec))
     stamp = linear_wcs(1.0, middle, middle)
-    stamp.wcs.crval = [ra, dec]
+    stamp.wcs.crval = [float(v) for v in sky_of(wcs, x, y)]
     stamp.wcs.cdelt = [1.0, 1.0]
-    stamp.wcs.pc = matrix * ratio
+    stamp.wcs.pc = sky_steps(wcs, x, y) * ratio
     return stamp
 
 
-def window(image: BandImage, target: WCS, size: int, ratio: float) -> tuple[np.ndarray, WCS]:
-    """Return the part of a band that can reach a stamp, and its WCS: all that reprojection needs."""
+def window(image: BandImage, target: WCS, size: int, ratio: float) -> tuple[np.ndarray, WCS] | None:
+    """Return the part of a band that can reach a stamp, and its WCS: all that reprojection needs; else None."""
     middle = (size - 1) / 2
-    x, y = image.wcs.all_world2pix(*target.all_pix2world(middle, middle, 0), 0)
+    x, y = (float(v) for v in pixels_of(image.wcs, *sky_of(target, middle, middle)))
+    if not math.isfinite(x):
+        return None
     half = math.ceil(0.75 * size * ratio) + 4  # 0.71 is the half diagonal
     height, width = image.flux.shape
-    x0, x1 = (int(np.clip(round(float(x)) + d, 0, width)) for d in (-half, half))
-    y0, y1 = (int(np.clip(round(float(y)) + d, 0, height)) for d in (-half, half))
+    x0, x1 = (int(np.clip(round(x) + d, 0, width)) for d in (-half, half))
+    y0, y1 = (int(np.clip(round(y) + d, 0, height)) for d in (-half, half))
     if x1 - x0 < 2 or y1 - y0 < 2:
-        return np.full((2, 2), np.nan, np.float32), target
+        return None
     return image.flux[y0:y1, x0:x1], image.wcs[y0:y1, x0:x1]
 
 
@@ -174,9 +172,9 @@ def same_grid(
     if wcs is None or other is None:
         return wcs is None and other is None
     height, width = shape
-    corners = np.array([[0, 0], [width - 1, 0], [0, height - 1], [width - 1, height - 1]], float)
-    moved = wcs.all_world2pix(other.all_pix2world(corners, 0), 0, quiet=True)
-    return bool(np.all(np.abs(moved - corners) <= tolerance))
+    corners = np.array([[0, width - 1, 0, width - 1], [0, 0, height - 1, height - 1]], float)
+    moved = pixels_of(wcs, *sky_of(other, *corners))
+    return bool(np.all(np.abs(moved - corners) <= tolerance))  # False for NaN
 
 
 def measure_aperture(

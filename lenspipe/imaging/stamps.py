@@ -12,7 +12,10 @@ from lenspipe.core.schema import Flag
 from lenspipe.core.survey import same_scale
 from lenspipe.core.types import BandImage, Calibration, RawBand, StampFormat
 from lenspipe.imaging import cutout
+from lenspipe.imaging.astrometry import pixels_of, sky_of
 from lenspipe.imaging.calibrate import noise_sigma, usable_pixels
+
+_ELSEWHERE = -1e9  # px: far from any image
 
 
 @dataclass(frozen=True)
@@ -124,8 +127,11 @@ def _cut(
         flags |= Flag.RESAMPLED
     if grid is not None:
         target = cutout.local_wcs(grid[0], x, y, form.size, pixel_ratio(grid[1], form))
-        flux = cutout.reproject_stamp(*cutout.window(image, target, form.size, ratio), target, form.size)
-        x, y = (float(v) for v in image.wcs.all_world2pix(*grid[0].all_pix2world(x, y, 0), 0))
+        part = cutout.window(image, target, form.size, ratio)
+        nothing = np.full((form.size, form.size), np.nan, np.float32)
+        flux = nothing if part is None else cutout.reproject_stamp(*part, target, form.size)
+        place = pixels_of(image.wcs, *sky_of(grid[0], x, y))
+        x, y = (float(v) for v in np.nan_to_num(place, nan=_ELSEWHERE))
         flags |= Flag.REPROJECTED
     else:
         flux = cutout.resample_stamp(image.flux, x, y, form.size, ratio)

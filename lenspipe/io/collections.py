@@ -14,7 +14,6 @@ coordinates of its own, the table's or the HDF5 file's hold.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from lenspipe.core.errors import InputError, Rejected
+from lenspipe.core.names import tell_apart
 from lenspipe.core.survey import Survey
 from lenspipe.core.types import ImageFile, ImageSet
 from lenspipe.io.bands import choose_bands, open_bands, open_files
@@ -90,12 +90,8 @@ def _read_column(name: str, survey: Survey) -> tuple[str, str] | None:
 
 def _object_names(table, first: str) -> list[str]:
     column = next((table[name] for name in _NAMES if name in table.colnames), None)
-    given = (
-        [str(v).strip() for v in column] if column is not None else [Path(str(v)).stem for v in table[first]]
-    )
-    count = Counter(given)
-    # two objects of one name would be taken for two images of one object
-    return [name if name and count[name] == 1 else f"{name}#{row}" for row, name in enumerate(given)]
+    given = [str(v) for v in column] if column is not None else [Path(str(v)).stem for v in table[first]]
+    return tell_apart(given)  # two objects of one name would be taken for two images of one object
 
 
 def _number(row, column: str) -> float | None:

@@ -199,6 +199,7 @@ def _paint_stamps(
 
 def _place(truth: Table, hosts: Table, tile: str, form: StampFormat, wcs: Any) -> Table:
     """Return truth rows with the lens's place in the tile, lengths from there, as mock tiles have them."""
+    from lenspipe.imaging.astrometry import sky_of
     from lenspipe.imaging.cutout import corner
 
     middle = 0.5 * (form.size - 1)
@@ -210,7 +211,7 @@ def _place(truth: Table, hosts: Table, tile: str, form: StampFormat, wcs: Any) -
         truth[f"{name}_lens"] = 0.0
     place["ra"] = place["dec"] = np.full(len(truth), np.nan)
     if wcs is not None and len(truth):
-        place["ra"], place["dec"] = wcs.all_pix2world(place["x"], place["y"], 0)
+        place["ra"], place["dec"] = sky_of(wcs, place["x"], place["y"])
     out = Table({"object_id": hosts["object_id"], "kind": truth["kind"]})
     out["tile"] = np.full(len(out), tile)
     for name in ("ra", "dec", "x", "y"):

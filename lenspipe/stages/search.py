@@ -9,6 +9,7 @@ import numpy as np
 
 from lenspipe.core.errors import Rejected
 from lenspipe.core.types import Quarantined
+from lenspipe.imaging.astrometry import pixels_of
 from lenspipe.stages.targets import read_targets
 from lenspipe.stages.tile import Tile, Window
 
@@ -97,7 +98,7 @@ def _pixels_of(tile: Tile, targets: Any) -> Any:
     if tile.cal.wcs is None:
         raise Rejected("no_wcs", "targets have sky positions, but the image has no WCS", tile.path)
     height, width = tile.shape
-    x, y = tile.cal.wcs.all_world2pix(targets["ra"], targets["dec"], 0, quiet=True)
+    x, y = pixels_of(tile.cal.wcs, targets["ra"], targets["dec"])
     with np.errstate(invalid="ignore"):
         inside = (x >= -0.5) & (y >= -0.5) & (x < width - 0.5) & (y < height - 0.5)
     here = targets[inside]

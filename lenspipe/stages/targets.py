@@ -12,6 +12,7 @@ import numpy as np
 
 from lenspipe.config import Config
 from lenspipe.core.expressions import parse_cut, select_rows
+from lenspipe.core.names import tell_apart
 from lenspipe.core.types import Quarantined
 from lenspipe.stages.stamps import existing
 
@@ -21,7 +22,8 @@ class Targets:
     """The targets of a table.
 
     `placed` has `object_id`, `ra`, `dec` [deg] of those with a place on the sky, `misplaced` the names of
-    those without; `not_selected` counts the rows that the cut took away, which are no targets.
+    those without; names that several rows share, or that are empty, got the row's number (``name#3``), so that
+    each row is one target; `not_selected` counts the rows that the cut took away, which are no targets.
     """
 
     placed: Any
@@ -103,7 +105,8 @@ def _read_targets(path: str, where: str, _written: int, _size: int) -> Targets:
     table = read_table(path)
     require_columns(table, ("ra", "dec"), path)
     name = next((n for n in ("object_id", "id", "name") if n in table.colnames), None)
-    ids = [str(v) for v in table[name]] if name else [f"target-{i:06d}" for i in range(len(table))]
+    # the books know a target by its name: of two that share one, the other would be lost when only one is covered
+    ids = tell_apart(map(str, table[name])) if name else [f"target-{i:06d}" for i in range(len(table))]
     wanted = _select(where, table) if where.strip() else np.ones(len(table), dtype=bool)
     ra, dec = (np.ma.filled(table[c][wanted].astype(float), np.nan) for c in ("ra", "dec"))
     ids = np.array(ids, dtype=str)[wanted]

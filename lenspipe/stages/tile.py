@@ -17,6 +17,7 @@ from lenspipe.core.errors import Rejected
 from lenspipe.core.schema import Flag
 from lenspipe.core.survey import NJY_ZERO_POINT, Survey, same_scale
 from lenspipe.core.types import BandImage, Calibration, Quarantined, RawBand, StampFormat
+from lenspipe.imaging.astrometry import pixels_of, sky_of
 from lenspipe.imaging.stamps import pixel_ratio
 from lenspipe.stages.targets import select_sources
 
@@ -150,7 +151,7 @@ class Tile:
         opened, cal = self.bands[band], self.cals[band]
         if self.moved[band] and len(x):
             window = self._window_of(band, window)
-            x, y = cal.wcs.all_world2pix(*self.cal.wcs.all_pix2world(x, y, 0), 0, quiet=True)
+            x, y = np.nan_to_num(pixels_of(cal.wcs, *sky_of(self.cal.wcs, x, y)))
         if opened.has_psf_size and len(x):
             kept = self._widths.get(band)
             if kept is None or kept[0] != window:
@@ -166,12 +167,13 @@ class Tile:
         """Return the part of another grid that a window of the first band's covers; at least two pixels."""
         rows, columns = window
         steps = [np.linspace(s.start - 0.5, s.stop - 0.5, 33) for s in (columns, rows)]
-        edge = np.array([(x, y) for x in steps[0] for y in steps[1]])
-        moved = self.cals[band].wcs.all_world2pix(self.cal.wcs.all_pix2world(edge, 0), 0, quiet=True)
-        moved = moved[np.isfinite(moved).all(axis=1)]
+        moved = np.array(
+            pixels_of(self.cals[band].wcs, *sky_of(self.cal.wcs, *map(np.ravel, np.meshgrid(*steps))))
+        )
+        moved = moved[:, np.isfinite(moved).all(axis=0)]
         out = []
         for axis, length in ((1, self.bands[band].shape[0]), (0, self.bands[band].shape[1])):
-            low, high = (moved[:, axis].min(), moved[:, axis].max()) if len(moved) else (0.0, 0.0)
+            low, high = (moved[axis].min(), moved[axis].max()) if moved.size else (0.0, 0.0)
             start = int(np.clip(np.floor(low) - 8, 0, max(0, length - 2)))
             out.append(slice(start, int(np.clip(np.ceil(high) + 8, start + min(2, length), length))))
         return out[0], out[1]
@@ -229,7 +231,7 @@ class Tile:
         x, y = np.asarray(targets["x"], float), np.asarray(targets["y"], float)
         height, width = self.shape
         known = self.cal.wcs is not None and len(x) > 0
-        ra, dec = self.cal.wcs.all_pix2world(x, y, 0) if known else np.full((2, len(x)), np.nan)
+        ra, dec = sky_of(self.cal.wcs, x, y) if known else np.full((2, len(x)), np.nan)
         table = Table(
             {"object_id": np.asarray(targets["object_id"], str), "x": x, "y": y, "ra": ra, "dec": dec}
         )
@@ -262,7 +264,7 @@ def _calibrate(band, survey: Survey, form: StampFormat, config: Config) -> Calib
     if band.has_psf_size:
         fwhm = typical_width(band.read_psf_size(sample_rows(height)[0]))
     cal = read_calibration(
-        band.band, band.header, survey, band.path, band.noise_kind, band.mask_header, psf, fwhm
+        band.band, band.header, survey, band.path, band.noise_kind, band.mask_header, psf, fwhm, band.shape
     )
     if not same_scale(cal.pixel_scale, form.pixel_scale) and not config.ingest.resample:
         raise Rejected(

@@ -5,7 +5,7 @@ from astropy.coordinates import SkyCoord
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lenspipe.core.names import iau_name, unique_names
+from lenspipe.core.names import iau_name, tell_apart, unique_names
 
 
 def test_name_of_a_published_lens():
@@ -47,3 +47,13 @@ def test_no_position_no_name_and_bad_declination():
 def test_colliding_names_get_letters():
     assert unique_names(["A", "B", "A", "A", "", ""]) == ["A", "B", "Aa", "Ab", "", ""]
     assert len(set(unique_names(["A"] * 1000))) == 1000
+
+
+@given(st.lists(st.sampled_from(["a", "a ", "b", "", "a#0", "a#1", "#2", "a#0#"]), max_size=8))
+def test_names_told_apart_all_differ_and_those_that_do_are_kept(names):
+    out = tell_apart(names)
+    assert len(set(out)) == len(names)
+    assert all(out)
+    plain = [name.strip() for name in names]
+    assert all(new == old for new, old in zip(out, plain, strict=True) if old and plain.count(old) == 1)
+    assert tell_apart(["a", "b", "a", ""]) == ["a#0", "b", "a#2", "#3"]

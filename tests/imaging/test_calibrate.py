@@ -12,7 +12,6 @@ from lenspipe.imaging.calibrate import (
     find_flat,
     read_calibration,
     read_gain,
-    read_wcs,
     read_zero_point,
 )
 
@@ -158,19 +157,6 @@ def test_mask_bits_of_a_band_by_name_and_by_number(band, bad):
     for mask_header in (header, fits.Header()):
         cal = read_calibration(band, fits.Header(), survey, mask_header=mask_header)
         assert cal.bad_bits == bad
-
-
-def test_cd_counts_where_old_keywords_stand_beside_it():
-    cards = {"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRVAL1": 10.0, "CRVAL2": 5.0, "CRPIX1": 1.0}
-    cards |= {"CD1_1": -7.3e-5, "CD1_2": 0.0, "CD2_1": 0.0, "CD2_2": 7.3e-5, "CRPIX2": 1.0}
-    for wrong in ({"CDELT1": 1.0, "CDELT2": 1.0}, {"CDELT1": -0.5, "CDELT2": 0.5, "CROTA2": 30.0}):
-        _, scale = read_wcs(fits.Header(cards | wrong))
-        assert scale == pytest.approx(7.3e-5 * 3600)
-
-
-def test_a_header_without_sky_coordinates_has_none():
-    assert read_wcs(fits.Header()) == (None, None)
-    assert read_wcs(fits.Header({"CTYPE1": "RA---TAN", "CTYPE2": "DEC--XXX"})) == (None, None)
 
 
 @pytest.mark.parametrize(

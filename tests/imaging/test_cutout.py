@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from astropy.coordinates import SkyCoord
 from astropy.wcs import WCS
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lenspipe.core.types import BandImage
 from lenspipe.imaging import cutout
+from lenspipe.imaging.astrometry import read_wcs
 
 RNG = np.random.default_rng(4)
 
@@ -132,3 +134,48 @@ def test_bad_pixels_in_a_galaxy_are_filled_smoothly():
     (filled,) = cutout.fill_bad_pixels(holed[None])
     assert np.array_equal(filled[np.isfinite(holed)], image[np.isfinite(holed)])
     assert np.abs(filled - image).max() < 0.12 * image.max()
+
+
+@pytest.mark.parametrize(
+    "absurd", [{"CRVAL1": 1e300}, {"CRPIX1": 1e30}, {"PV1_1": 0.0}, {"A_2_0": 1.0}, {"CRVAL2": 200}]
+)
+def test_an_absurd_grid_is_another_one_and_reaches_nothing(absurd):
+    header = tan().to_header()
+    if "PV1_1" in absurd:
+        header.update({"CTYPE1": "RA---TPV", "CTYPE2": "DEC--TPV"})
+    if "A_2_0" in absurd:
+        header.update({"CTYPE1": "RA---TAN-SIP", "CTYPE2": "DEC--TAN-SIP", "A_ORDER": 2, "B_ORDER": 2})
+    header.update(absurd)
+    wrong, side = WCS(header) if "CRVAL2" not in absurd else tan(), (100, 100)
+    if "CRVAL2" in absurd:
+        wrong.wcs.crval = [10.0, 200.0]  # WCS(header) would refuse
+    assert not cutout.same_grid(wrong, side, tan(), side)
+    assert not cutout.same_grid(tan(), side, wrong, side)
+    image = band(np.ones(side, np.float32), tan())
+    target = cutout.local_wcs(wrong, 20.0, 30.0, 32, 1.0)
+    part = cutout.window(image, target, 32, 1.0)
+    assert part is None or np.isfinite(part[0]).all()
+
+
+def test_a_grid_elsewhere_on_the_sky_reaches_nothing():
+    image = band(np.ones((100, 100), np.float32), tan(ra=232.7, dec=52.5))
+    assert cutout.window(image, cutout.local_wcs(tan(), 20.0, 30.0, 32, 1.0), 32, 1.0) is None
+
+
+@pytest.mark.parametrize("radesys", [{}, {"RADESYS": "ICRS"}])
+def test_grids_of_two_frames_are_compared_on_one_sky(radesys):
+    place = SkyCoord(52.7, -52.5, unit="deg")
+    # north is elsewhere in galactic coordinates: the grid that lies on the first one's pixels is turned
+    turn = place.position_angle(SkyCoord(0, 90, unit="deg", frame="galactic").icrs).deg
+    for angle, same in ((turn, True), (-turn, False), (0.0, False)):
+        galactic = tan(angle=-angle, ra=place.galactic.l.deg, dec=place.galactic.b.deg)
+        galactic.wcs.ctype = ["GLON-TAN", "GLAT-TAN"]
+        header = galactic.to_header()
+        header.update({"NAXIS1": 100, "NAXIS2": 100, **radesys})
+        read, _ = read_wcs(header)
+        assert cutout.same_grid(read, (100, 100), tan(), (100, 100)) is same
+        if same:
+            stamp = cutout.local_wcs(read, 57.0, 44.0, 33, 1.0)
+            direct = cutout.local_wcs(tan(), 57.0, 44.0, 33, 1.0)
+            assert stamp.wcs.crval == pytest.approx(direct.wcs.crval, abs=1e-8)
+            assert stamp.wcs.get_pc() == pytest.approx(direct.wcs.get_pc(), abs=1e-10)

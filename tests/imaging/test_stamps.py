@@ -8,6 +8,7 @@ import pytest
 from lenspipe.core.schema import Flag
 from lenspipe.core.types import BandImage, Calibration, RawBand, StampFormat
 from lenspipe.imaging.calibrate import calibrate_image
+from lenspipe.imaging.cutout import linear_wcs
 from lenspipe.imaging.stamps import cut_pixels, cut_stamps, judge_stamps, stack_bands
 
 FORM = StampFormat(("g", "r"), 16, 0.25)
@@ -92,3 +93,21 @@ def test_no_targets_give_no_stamps():
     assert stamps.flux.shape == (0, 16, 16)
     assert judge_stamps([stamps], replace(FORM, bands=("g",)), 0.1, edges=True) == []
     assert stack_bands([stamps, stamps]).flux.shape == (0, 16, 16, 2)
+
+
+@pytest.mark.parametrize("shift", [0.0, 180.0])
+def test_a_band_of_another_sky_is_beyond_the_stamp(shift):
+    first, other = linear_wcs(0.25, 30.0, 30.0), linear_wcs(0.25, 28.0, 31.0)
+    other.wcs.crval = [shift, 0.0]
+    one = replace(image(), wcs=other)
+    stamps = cut_stamps(one, [30.0], [30.0], FORM, (first, 0.25))
+    assert stamps.flags[0] == 8 | Flag.REPROJECTED
+    if shift:
+        assert np.isnan(stamps.flux).all()
+        assert np.isnan(stamps.noise_sigma).all()
+        assert not stamps.inside.any()
+        (reason,) = judge_stamps([stamps, stamps], FORM, 0.2, edges=True)
+        assert reason == "no_good_pixels:g: no usable pixel in the stamp"
+    else:
+        assert np.isfinite(stamps.flux).all()
+        assert stamps.inside.all()

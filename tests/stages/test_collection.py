@@ -182,3 +182,27 @@ def test_predict_scores_every_layout_alike_and_names_what_it_leaves_out(chain, t
     assert list(tables[0]["score"]) == list(tables[1]["score"])
     left = read_table(tmp_path / "a.ecsv.quarantine.ecsv")
     assert list(left["object"]) == ["GAL 1"]
+
+
+def test_one_bad_wcs_of_a_table_costs_one_object(tmp_path):
+    folder = write_files(tmp_path / "files")
+    sky = {
+        "CTYPE1": "RA---TAN",
+        "CTYPE2": "DEC--TAN",
+        "CRVAL1": 10.0,
+        "CRVAL2": 5.0,
+        "CRPIX1": 20.5,
+        "CRPIX2": 20.5,
+    }
+    sky |= {"CDELT1": -7.3e-5, "CDELT2": 7.3e-5}
+    wrong = {1: {"CRVAL1": 1e300}, 2: {"CRVAL2": 200.0}, 3: {"CTYPE1": "FOO", "CTYPE2": "FOO"}}
+    for k, name in enumerate(NAMES):
+        with fits.open(folder / f"{name}.fits", mode="update") as hdus:
+            for hdu in hdus[1:]:
+                hdu.header.update(sky | wrong.get(k, {}))
+    ((done, table, _),) = run(tmp_path, [write_list(tmp_path / "many.csv", folder)])
+    assert list(table["object_id"]) == ["GAL 0", "GAL 4"]
+    assert np.asarray(table["ra"]) == pytest.approx([10.0, 10.0])
+    assert [(row.object, row.reason, row.path) for row in done.quarantined] == [
+        (NAMES[k], "bad_wcs:g", str(folder / f"{NAMES[k]}.fits")) for k in (1, 2, 3)
+    ]

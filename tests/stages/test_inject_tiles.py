@@ -210,3 +210,21 @@ def test_a_real_des_cutout_from_the_command_line(realdata, tmp_path):
     added = fits.getdata(path, "SCI") - fits.getdata(image)
     arcs = 10 ** (0.4 * (30.0 - 31.4)) * truth["mu"][0] * flux_njy(truth["mag_src_i"][0])
     assert np.nansum(added) == pytest.approx(arcs, rel=0.1)
+
+
+def test_a_galactic_tile_has_its_lenses_in_icrs():
+    from astropy.coordinates import SkyCoord
+    from astropy.table import Table
+
+    from lenspipe.core.types import StampFormat
+    from lenspipe.imaging.cutout import linear_wcs
+    from lenspipe.stages.inject_tiles import _place
+
+    wcs = linear_wcs(0.263, 100.0, 100.0)
+    wcs.wcs.ctype, wcs.wcs.crval = ["GLON-TAN", "GLAT-TAN"], [120.0, 40.0]
+    lens = {name: [0.0] for name in ("x_lens", "y_lens", "x_src", "y_src")}
+    truth = Table({"kind": ["lens"], **lens})
+    hosts = Table({"object_id": ["a"], "x": [100.0], "y": [100.0]})
+    placed = _place(truth, hosts, "T", StampFormat(("g",), 33, 0.263), wcs)
+    expected = SkyCoord(120.0, 40.0, unit="deg", frame="galactic").icrs
+    assert (placed["ra"][0], placed["dec"][0]) == pytest.approx((expected.ra.deg, expected.dec.deg), abs=1e-9)

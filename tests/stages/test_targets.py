@@ -75,3 +75,15 @@ def test_detected_sources_are_cut_by_what_ingest_knows(tmp_path):
     assert select_sources(load_config(), sources).tolist() == [True] * 3
     table = write_targets(tmp_path, "mag_r < 22")  # the table's cut is not the sources'
     assert select_sources(table, sources).tolist() == [True] * 3
+
+
+def test_rows_of_one_name_are_targets_of_their_own(tmp_path):
+    config = write_targets(tmp_path, id=["twin", "nan", "south", "twin", "", "south"])
+    targets = read_targets(config)
+    assert list(targets.placed["object_id"]) == ["twin#0", "twin#3", "#4", "south#5"]
+    assert targets.misplaced == ("nan", "south#2")
+    rows = [(row.object, row.reason) for row in unseen_targets(config, {"twin#0", "#4", "south#5"})]
+    assert rows == [("nan", "bad_target"), ("south#2", "bad_target"), ("twin#3", "not_covered")]
+    # the number is the table's, whatever the cut leaves
+    cut = write_targets(tmp_path, "ra > 2", id=["twin", "nan", "south", "twin", "", "south"])
+    assert list(read_targets(cut).placed["object_id"]) == ["twin#3", "#4", "south#5"]

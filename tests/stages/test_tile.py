@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from astropy.coordinates import SkyCoord
 from astropy.io import fits
+from astropy.table import Table
 from astropy.wcs import WCS
 from psfex_file import make_model
 from survey_files import BAD, SIZE, SOURCES, make_wcs, psf_sizes, write_tile
@@ -198,3 +200,116 @@ def test_real_exposures_whose_zero_point_is_short_of_the_exposure_time(tmp_path,
     assert (colours > 0.2).all()
     assert (colours < 1.7).all()
     assert 17 < np.min(g["mag_g"]) < 18.5  # 12.7 as the header has it
+
+
+def write_bands(folder, headers):
+    """Write a tile of three sources whose bands have these headers; return where its sources are."""
+    y, x = np.mgrid[:260, :400]
+    places = np.array([(60.3, 50.2), (200.1, 140.7), (330.6, 210.4)])
+    folder.mkdir()
+    for band, header in headers.items():
+        pixels = np.random.default_rng(ord(band)).normal(scale=5.0, size=(260, 400))
+        for x0, y0 in places:
+            pixels += 2000 * np.exp(-((x - x0) ** 2 + (y - y0) ** 2) / 4.5)
+        header.update({"BAND": band, "MAGZERO": 31.4})
+        fits.writeto(folder / f"T_{band}.fits", pixels.astype(np.float32), header)
+    return places
+
+
+def ingest_folder(tmp_path, *words):
+    config = load_config(
+        None, [f"ingest.images=['{tmp_path / 'in'}']", "ingest.size=32", "ingest.kind=tile", *words]
+    )
+    store = Store(tmp_path / "run")
+    (unit,) = ingest.plan(config, store)
+    done = ingest.work(unit, config, store)
+    return done, read_table(ingest.objects_path(config, store, unit.name)) if done.outputs else None
+
+
+def galactic(**cards) -> fits.Header:
+    header = make_wcs(0.263).to_header()
+    header.update({"CTYPE1": "GLON-TAN", "CTYPE2": "GLAT-TAN", **cards})
+    return header
+
+
+@pytest.mark.parametrize("cards", [{}, {"RADESYS": "ICRS"}])
+def test_a_galactic_tile_has_its_objects_in_icrs(tmp_path, cards):
+    places = write_bands(tmp_path / "in", {band: galactic(**cards) for band in "gri"})
+    done, table = ingest_folder(tmp_path, "ingest.min_snr=50")
+    assert not done.quarantined
+    assert len(table) == 3
+    native = WCS(galactic()).all_pix2world(np.stack([table["x"], table["y"]], axis=1), 0)
+    expected = SkyCoord(*native.T, unit="deg", frame="galactic").icrs
+    assert expected.separation(SkyCoord(table["ra"], table["dec"], unit="deg")).arcsec.max() < 1e-6
+    rows = rows_of(table, places)
+    targets = Table({"id": ["a", "b", "c"], "ra": table["ra"][rows], "dec": table["dec"][rows]})
+    targets.write(tmp_path / "targets.ecsv")
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "in").symlink_to(tmp_path / "in")
+    done, found = ingest_folder(other, f"targets.table={tmp_path / 'targets.ecsv'}")
+    assert not done.quarantined
+    assert sorted(found["object_id"]) == ["a", "b", "c"]
+    assert np.sort(found["x"]) == pytest.approx(np.sort(places[:, 0]), abs=0.2)
+
+
+def test_bands_of_two_frames_are_put_on_one_sky(tmp_path):
+    sky = SkyCoord(40.0, -20.0, unit="deg")
+    turn = sky.position_angle(SkyCoord(0, 90, unit="deg", frame="galactic").icrs).rad
+    step = 0.263 / 3600
+    c, s = step * np.cos(turn), step * np.sin(turn)
+    matrix = {"PC1_1": -c, "PC1_2": -s, "PC2_1": -s, "PC2_2": c, "CDELT1": 1.0, "CDELT2": 1.0}
+    turned = galactic(CRVAL1=sky.galactic.l.deg, CRVAL2=sky.galactic.b.deg, **matrix)
+    plain = make_wcs(0.263).to_header()
+    plain.update({"CRVAL1": 40.0, "CRVAL2": -20.0})
+    write_bands(tmp_path / "in", {"g": plain, "r": turned, "i": plain.copy()})
+    done, table = ingest_folder(tmp_path, "ingest.min_snr=50")
+    assert not done.quarantined
+    assert len(table) == 3
+    assert not any(flags & Flag.REPROJECTED for flags in table["flags"])  # one grid, told in two ways
+
+
+@pytest.mark.parametrize(
+    ("cards", "reason"),
+    [
+        ({"CRVAL2": 200.0}, "bad_wcs:g"),
+        ({"CRVAL1": 1e300}, "bad_wcs:g"),
+        ({"CRPIX1": 1e30}, "bad_wcs:g"),
+        ({"CTYPE1": "RA---ZPN", "CTYPE2": "DEC--ZPN"}, "bad_wcs:g"),
+        (
+            {"CTYPE1": "RA---TAN-SIP", "CTYPE2": "DEC--TAN-SIP", "A_ORDER": 2, "B_ORDER": 2, "A_2_0": 1.0},
+            "bad_wcs:g",
+        ),
+        ({"CTYPE1": "ELON-TAN", "CTYPE2": "ELAT-TAN"}, "bad_wcs:g"),
+        ({"CRVAL1": 220.0, "CRVAL2": 20.0}, "no_good_pixels:g"),  # the other side of the sky
+    ],
+)
+def test_an_absurd_sky_costs_the_tile_or_its_objects_by_name(tmp_path, cards, reason):
+    wrong, right = (make_wcs(0.263).to_header() for _ in range(2))
+    wrong.update(cards)
+    write_bands(tmp_path / "in", {"g": wrong, "r": right, "i": right.copy()})
+    done, _ = ingest_folder(tmp_path, "ingest.min_snr=50")
+    assert {row.reason for row in done.quarantined} == {reason}
+    assert len(done.quarantined) == (1 if "wcs" in reason else 3)
+
+
+def test_a_target_from_afar_does_not_land_on_a_distorted_tile(tmp_path):
+    header = make_wcs(0.263).to_header()
+    terms = {"A_ORDER": 2, "B_ORDER": 2, "A_2_0": 5e-4, "B_0_2": 5e-4, "A_1_1": 3e-4}
+    header.update(
+        {"CTYPE1": "RA---TAN-SIP", "CTYPE2": "DEC--TAN-SIP", "CRPIX1": 200.0, "CRPIX2": 130.0, **terms}
+    )
+    places = write_bands(tmp_path / "in", {band: header.copy() for band in "gri"})
+    wcs = WCS(header)
+    centre = wcs.all_pix2world(200.0, 130.0, 0)
+    ra, dec = (c.ravel() for c in np.meshgrid(*(float(v) + np.linspace(-1, 1, 81) for v in centre)))
+    x, y = wcs.all_world2pix(ra, dec, 0, quiet=True)
+    far = np.hypot((ra - centre[0]) * np.cos(np.radians(centre[1])), dec - centre[1]) > 0.2
+    landing = far & (x > 0) & (y > 0) & (x < 400) & (y < 260)
+    assert landing.any()
+    near = wcs.all_pix2world(places, 0)
+    names = ["near"] * 3 + ["far"] * int(landing.sum())
+    places_of = np.concatenate([near, np.stack([ra[landing], dec[landing]], axis=1)])
+    Table({"id": names, "ra": places_of[:, 0], "dec": places_of[:, 1]}).write(tmp_path / "t.ecsv")
+    _, table = ingest_folder(tmp_path, f"targets.table={tmp_path / 't.ecsv'}")
+    assert sorted(table["object_id"]) == ["near#0", "near#1", "near#2"]
