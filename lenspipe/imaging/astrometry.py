@@ -6,6 +6,7 @@ that is nowhere is NaN, and never an error.
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable
 from functools import lru_cache
@@ -25,6 +26,9 @@ _FARTHEST = 1e9
 _SAME_PLACE, _SAME_PIXEL = 1.0, 0.25
 #: CTYPE of axes that are just pixels.
 _PLAIN = ("", "LINEAR", "PIXEL", "PIXELS", "X", "Y")
+_FURTHER_AXES = re.compile(
+    r"WCSAXES|(NAXIS|CTYPE|CRVAL|CRPIX|CDELT|CUNIT|CROTA)[3-9]|(CD|PC)([3-9]_\d|\d_[3-9])"
+)
 _EQUINOXES = (1800.0, 2200.0)
 
 
@@ -111,8 +115,7 @@ def _read(header: Any, rows: int, columns: int) -> tuple[WCS, float]:
             raise ValueError(f"{key} is no number")
     if isinstance(header.get("EQUINOX"), str) and "2000" not in header["EQUINOX"]:
         raise ValueError(f"EQUINOX = {header['EQUINOX']!r} is no number")
-    wcs = WCS(header, naxis=2)  # of a cube the image's axes alone: the library cannot take a third from TPV
-    wcs = wcs if wcs.has_celestial else WCS(header).celestial
+    wcs = WCS(_of_two_axes(header)).celestial
     if not wcs.has_celestial:
         raise ValueError("no pair of axes is a sky")
     if _longitude(wcs) == "GLON":
@@ -123,6 +126,16 @@ def _read(header: Any, rows: int, columns: int) -> tuple[WCS, float]:
     if not np.all(np.isfinite(scales)) or scales.min() <= 0:
         raise ValueError(f"pixels of {scales[0]:.3g} x {scales[1]:.3g} arcsec")
     return wcs, float(np.sqrt(scales[0] * scales[1]))
+
+
+def _of_two_axes(header: Any) -> Any:
+    """Return a header without its axes of bands: the library cannot take a TPV sky out of a cube."""
+    plane = header.copy()
+    for key in [key for key in header if _FURTHER_AXES.fullmatch(key)]:
+        plane.remove(key, ignore_missing=True, remove_all=True)
+    if plane.get("NAXIS", 2) > 2:
+        plane["NAXIS"] = 2
+    return plane
 
 
 def _check_frame(wcs: WCS) -> None:

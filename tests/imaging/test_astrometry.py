@@ -120,6 +120,17 @@ def test_icrs_and_j2000_are_left_alone(cards):
     )
 
 
+@pytest.mark.parametrize("cards", [TAN, SIP | {"A_2_0": 1e-5}, TPV | {"PV1_1": 1.01, "PV2_1": 0.99}])
+def test_a_cube_of_bands_has_the_sky_of_its_planes(cards):
+    size = {"NAXIS": 3, "NAXIS1": SHAPE[1], "NAXIS2": SHAPE[0], "NAXIS3": 3}
+    third = {"WCSAXES": 3, "CTYPE3": "WAVE", "CRVAL3": 5e-7, "CRPIX3": 1.0, "CDELT3": 1e-7}
+    expected = np.stack(sky_of(wcs_of(cards), 30.0, 40.0))
+    for cube in (size | cards, size | third | cards):
+        wcs, _ = read_wcs(fits.Header(cube))
+        assert wcs is not None
+        assert np.stack(sky_of(wcs, 30.0, 40.0)) == pytest.approx(expected, abs=1e-12)
+
+
 def test_axes_the_other_way_round():
     swapped = TAN | {"CTYPE1": "DEC--TAN", "CTYPE2": "RA---TAN", "CRVAL1": -20.0, "CRVAL2": 40.0}
     wcs = wcs_of(swapped | {"CDELT1": 7.3e-5, "CDELT2": -7.3e-5})

@@ -105,9 +105,9 @@ def test_a_band_of_another_sky_is_beyond_the_stamp(shift):
     if shift:
         assert np.isnan(stamps.flux).all()
         assert np.isnan(stamps.noise_sigma).all()
-        assert not stamps.inside.any()
+        assert not stamps.within.any()
         (reason,) = judge_stamps([stamps, stamps], FORM, 0.2, edges=True)
         assert reason == "no_good_pixels:g: no usable pixel in the stamp"
     else:
         assert np.isfinite(stamps.flux).all()
-        assert stamps.inside.all()
+        assert (stamps.within == 1.0).all()
