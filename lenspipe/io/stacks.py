@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -104,17 +104,28 @@ def examine(path: str) -> None:
     with _naming_faults(path), h5py.File(path, "r") as file:
         datasets = _list_datasets(file, path)
         for owner in (file, *datasets.values()):
-            with suppress(Exception):
-                list(owner.attrs)
-            for name in _ATTRIBUTES | {"bands": ""}:
-                with suppress(Exception):
+            names = ["bands"]
+            with _keeping_quiet():
+                names += owner.attrs
+            for name in names:
+                with _keeping_quiet():
                     owner.attrs.get(name)
         for dataset in datasets.values():
-            with suppress(Exception):
+            with _keeping_quiet():
                 rows = min(dataset.shape[0], left // max(1, _row_bytes(dataset)))
                 if _chunk_bytes(dataset) <= _MAX_CHUNK and rows:
                     left -= rows * _row_bytes(dataset)
                     dataset[:rows]
+
+
+@contextmanager
+def _keeping_quiet() -> Iterator[None]:
+    try:
+        yield
+    except MemoryError:  # here memory is bounded, where the stack is read it is not
+        raise
+    except Exception:
+        return
 
 
 @contextmanager
@@ -206,17 +217,19 @@ class _Stack:
         )
         objects: list[dict[str, StackBand]] = [{} for _ in names]
         for b, band in enumerate(self.bands):
+            _, axis, layer = self._places["image", band]
+            column = b if axis is None else layer  # numbers by band stand in the order of the file's bands
             parts = {role: self._read_pixels(role, band, start, stop) for role in _ROLES}
             kind = next((role for role in ("weight", "variance", "rms") if parts[role] is not None), "")
             images = parts["image"]
             for k, bands in enumerate(objects):
                 noise = parts[kind][k] if kind else None
                 if noise is None and sigma is not None:
-                    noise = np.full(images[k].shape, _of_band(sigma[k], b), np.float32)
+                    noise = np.full(images[k].shape, _of_band(sigma[k], column), np.float32)
                 mask = None if parts["mask"] is None else parts["mask"][k]
                 header = fits.Header(self._attributes)
                 if fwhm is not None:
-                    header["PSF_FWHM"] = float(np.nan_to_num(_of_band(fwhm[k], b)))
+                    header["PSF_FWHM"] = float(np.nan_to_num(_of_band(fwhm[k], column)))
                 own = kind or ("rms" if noise is not None else "")
                 bands[band] = StackBand(band, self.path, header, own, RawBand(images[k], noise, mask))
         places = [(_finite(ra, k), _finite(dec, k)) for k in range(len(names))]

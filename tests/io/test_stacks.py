@@ -80,6 +80,11 @@ def test_one_noise_a_stamp_as_in_lenspipe_s_own_shards(tmp_path):
     assert objects[0][0] == "a-00000"
     assert (objects[5][1]["r"].read().noise == 16.0).all()
     assert objects[5][1]["r"].noise_kind == "rms"
+    (first, *_) = read(tmp_path / "a.h5", bands=("i", "g"))  # another order than the file's
+    assert [(first[1][band].read().noise == sigma[0, b]).all() for band, b in (("i", 2), ("g", 0))] == [
+        True,
+        True,
+    ]
 
 
 def refused(path, reason):
