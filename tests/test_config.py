@@ -97,6 +97,7 @@ def _another(key, default):
         "simulate.kind": '"lens"',
         "simulate.into": '["run"]',
         "simulate.scene": '"plain"',
+        "simulate.size": "64",
         "simulate.mixture": "{spiral = 1.0}",
         "ingest.kind": '"tile"',
         "train.detector.precision": '"float32"',
