@@ -156,7 +156,7 @@ def time_renderer(survey: Survey, truth: Table, repeat: int) -> tuple[float, np.
     return repeat * len(truth) / (time.perf_counter() - start), light + arcs
 
 
-def time_simulation(survey: Survey, section: SimulateSection, count: int = 512) -> float:
+def time_simulation(survey: Survey, section: SimulateSection, count: int = 2048) -> float:
     """Return scenes per second of the whole way from seed to shard on disk, compiled before."""
     bands = survey.model_bands
     with tempfile.TemporaryDirectory() as folder:

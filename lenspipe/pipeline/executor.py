@@ -59,15 +59,26 @@ class Dask:
         self.workers = max(1, len(workers))
 
     def map(self, function: Callable[[Any], Any], jobs: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
-        """Yield each job with its result, or with the exception that it raised or that killed it."""
-        from distributed import as_completed
+        """Yield each job with its result, or with the exception that it raised or that killed it.
 
-        # pure=False: a retried job must run again, not be answered from the scheduler's memory
-        waiting = {self.client.submit(function, job, pure=False): job for job in jobs}
+        Dask blames every task that a dead worker held, also those that only waited behind the one that
+        killed it; the blamed run once more at the end, each alone, and then only the guilty one dies.
+        """
+        from distributed import KilledWorker, as_completed
+
+        waiting, blamed = {self._submit(function, job): job for job in jobs}, []
         for future in as_completed(list(waiting)):
-            error = future.exception()
-            yield waiting[future], error if error is not None else future.result()
-            future.release()
+            answer = _answer(future)
+            if isinstance(answer, KilledWorker):
+                blamed.append(waiting[future])
+            else:
+                yield waiting[future], answer
+        for job in blamed:
+            yield job, _answer(self._submit(function, job))
+
+    def _submit(self, function: Callable[[Any], Any], job: Any):
+        # pure=False: a retried job must run again, not be answered from the scheduler's memory
+        return self.client.submit(function, job, pure=False)
 
 
 @contextmanager
@@ -118,6 +129,14 @@ def open_executor(workers: int = 1, scheduler: str = "") -> Iterator[Executor]:
             yield Dask(client)
     else:
         yield Serial()
+
+
+def _answer(future) -> Any:
+    """Return the future's result or its exception, and let the scheduler forget it."""
+    error = future.exception()
+    answer = error if error is not None else future.result()
+    future.release()
+    return answer
 
 
 def _thread_caps(threads: int) -> dict[str, str]:

@@ -51,7 +51,7 @@ def draw_noise(
     if correlated:
         normal = correlate_bands(normal, survey.correlations(bands))
     sky = np.asarray(sky_sigma, np.float32)[:, None, None, :]
-    return (normal * noise_sigma(image, gain, sky)).astype(np.float32)
+    return (noise_sigma(image, gain, sky) * normal).astype(np.float32, copy=False)
 
 
 def saturate(image: np.ndarray, bleeding: bool = True) -> np.ndarray:

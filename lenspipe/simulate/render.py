@@ -146,7 +146,7 @@ def _compiled(
 def _batch() -> int:
     """Return how many scenes to draw at once: what a core's cache holds, or what fills an accelerator."""
     on_cpu = all("cpu" in device.lower() for device in keras.distribution.list_devices())
-    return 16 if on_cpu else 1024
+    return 32 if on_cpu else 1024
 
 
 def _gaussian_light(arrays: Mapping[str, Any], pixel_scale: float) -> dict[str, Any]:

@@ -1,8 +1,4 @@
-"""From the files of a tile or cutout to the stamps of its targets, piece by piece.
-
-A tile is read in strips of whole rows, each pixel once (besides the margins): what lies in memory is a
-strip, whatever the tile's size and number of objects.
-"""
+"""A tile or cutout with its bands open: what calibrates them, how they lie to each other, and stamps cut from them."""
 
 from __future__ import annotations
 

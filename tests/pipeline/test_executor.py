@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 
+import dask
 import pytest
 
 from lenspipe.core.errors import UserError
@@ -44,6 +45,15 @@ def test_dask_gives_what_serial_gives_with_capped_threads_and_survives_a_dying_w
         found = outcomes(executor, crash_on_two, [1, 2, 4])
         assert (found[1], found[4]) == ("1", "4")
         assert "KilledWorker" in found[2]
+
+
+def test_a_job_that_waited_behind_a_killer_is_not_blamed():
+    """With no failure allowed, Dask blames every job on the dead worker: here each of both has some."""
+    jobs = range(12)
+    with dask.config.set({"distributed.scheduler.allowed-failures": 0}), open_executor(2) as executor:
+        found = outcomes(executor, crash_on_two, jobs)
+    assert "KilledWorker" in found.pop(2)
+    assert found == {job: repr(job) for job in jobs if job != 2}
 
 
 def test_a_scheduler_that_does_not_answer_is_the_user_s_mistake():
