@@ -139,20 +139,27 @@ def fill_bad_pixels(images: np.ndarray) -> np.ndarray:
     A zero in the middle of a galaxy is a feature to a network; a smooth patch is none. Holes at an image's
     edge are filled from the inside only; pixels with no good one within reach stay NaN.
     """
-    side = 2 * _REACH + 1
-    padded = np.pad(images, ((0, 0), (_REACH, _REACH), (_REACH, _REACH)), constant_values=np.nan)
-    around = np.lib.stride_tricks.sliding_window_view(padded, (side, side), axis=(1, 2))
-    axis = np.arange(side) - _REACH
-    kernel = np.exp(-0.5 * (axis[:, None] ** 2 + axis[None, :] ** 2)).astype(np.float32)
     out = np.array(images, np.float32)
-    bad = np.nonzero(np.isnan(images))
-    for start in range(0, len(bad[0]), _AT_ONCE):
-        some = tuple(index[start : start + _AT_ONCE] for index in bad)
-        near = around[some]
-        weight = np.where(np.isfinite(near), kernel, np.float32(0))
+    height, width = out.shape[1:]
+    step = np.arange(-_REACH, _REACH + 1)
+    kernel = np.exp(-0.5 * (step[:, None] ** 2 + step[None, :] ** 2)).astype(np.float32)
+    bad = np.flatnonzero(np.isnan(out))
+    for start in range(0, len(bad), _AT_ONCE):
+        k, y, x = (i[:, None] for i in np.unravel_index(bad[start : start + _AT_ONCE], out.shape))
+        rows, columns = y + step, x + step
+        inside = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[
+            :, None, :
+        ]
+        near = images[
+            k[:, :, None], rows.clip(0, height - 1)[:, :, None], columns.clip(0, width - 1)[:, None, :]
+        ]
+        good = inside & np.isfinite(near)
+        weight = np.where(good, kernel, np.float32(0))
         total = weight.sum(axis=(1, 2))
-        light = (weight * np.nan_to_num(near)).sum(axis=(1, 2))
-        out[some] = np.where(total > 0, light / np.where(total > 0, total, 1), np.float32(np.nan))
+        light = np.where(good, weight * near, np.float32(0)).sum(axis=(1, 2))
+        out[k[:, 0], y[:, 0], x[:, 0]] = np.where(
+            total > 0, light / np.where(total > 0, total, 1), np.float32(np.nan)
+        )
     return out
 
 

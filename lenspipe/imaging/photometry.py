@@ -89,14 +89,17 @@ def point_like(image: np.ndarray, noise_sigma: np.ndarray, psf_fwhm: float, pixe
     x = y = np.zeros(len(image))
     with np.errstate(divide="ignore", invalid="ignore"):
         for _ in range(4):
-            dx, dy = axis[None, None, :] - x[:, None, None], axis[None, :, None] - y[:, None, None]
-            weight = np.exp(-0.5 * (dx**2 + dy**2) / window)
-            light = image * weight
-            total = light.sum(axis=(1, 2))
-            x = np.clip(x + (1 + psf / window) * (light * dx).sum(axis=(1, 2)) / total, -3, 3)
-            y = np.clip(y + (1 + psf / window) * (light * dy).sum(axis=(1, 2)) / total, -3, 3)
-        moment = 0.5 * (light * (dx**2 + dy**2)).sum(axis=(1, 2)) / total
-        snr = total / (noise_sigma * np.sqrt((weight**2).sum(axis=(1, 2))))
+            # the window is a product of one in x and one in y, and so are its moments
+            dx, dy = axis - x[:, None], axis - y[:, None]
+            wx, wy = np.exp(-0.5 * dx**2 / window), np.exp(-0.5 * dy**2 / window)
+            along = np.stack([wx, wx * dx, wx * dx**2], axis=-1).astype(np.float32)
+            across = np.stack([wy, wy * dy, wy * dy**2], axis=1).astype(np.float32)
+            moments = (across @ (image @ along)).astype(float)  # (n, power of dy, power of dx)
+            total = moments[:, 0, 0]
+            x = np.clip(x + (1 + psf / window) * moments[:, 0, 1] / total, -3, 3)
+            y = np.clip(y + (1 + psf / window) * moments[:, 1, 0] / total, -3, 3)
+        moment = 0.5 * (moments[:, 0, 2] + moments[:, 2, 0]) / total
+        snr = total / (noise_sigma * np.sqrt((wx**2).sum(axis=1) * (wy**2).sum(axis=1)))
     expected = 1.0 / (1.0 / psf + 1.0 / window)
     return (snr > _LEAST_STAR) & (moment < _STAR_SIZE * expected)
 

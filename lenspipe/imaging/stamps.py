@@ -16,6 +16,8 @@ from lenspipe.imaging.astrometry import pixels_of, sky_of
 from lenspipe.imaging.calibrate import noise_sigma, usable_pixels
 
 _ELSEWHERE = -1e9  # px: far from any image
+#: Stamps worked on at once: what a core's cache holds.
+_IN_CACHE = 48
 
 
 @dataclass(frozen=True)
@@ -44,48 +46,53 @@ def cut_pixels(raw: RawBand, cal: Calibration, x: np.ndarray, y: np.ndarray, siz
 
     Pixels that cannot be used, and those beyond the part, are NaN.
     """
-    fills = {"data": np.nan, "noise": np.nan, "mask": 0, "sky": np.nan}
-    parts = {
-        name: cutout.cut_many(getattr(raw, name), x, y, size, fill)
-        for name, fill in fills.items()
-        if getattr(raw, name) is not None
-    }
+    count = len(x)
+    flux, saturated = np.empty((count, size, size), np.float32), np.zeros(count, bool)
+    noise, usable = np.empty(count, np.float32), np.empty(count)
+    for start in range(0, count, _IN_CACHE):
+        some = slice(start, start + _IN_CACHE)
+        stamps = RawBand(
+            **{
+                name: cutout.cut_many(getattr(raw, name), x[some], y[some], size, fill)
+                for name, fill in _FILLS.items()
+                if getattr(raw, name) is not None
+            }
+        )
+        noise[some], usable[some] = _calibrate_stamps(stamps, cal, flux[some])
+        if np.isfinite(cal.saturation):
+            saturated[some] = (stamps.data >= cal.saturation).any(axis=(1, 2))
     rows, columns = cutout.stamps_inside(raw.data.shape, x, y, size)
-    stamps = RawBand(**parts)
-    flux, noise, usable = _calibrate_stamps(stamps, cal)
-    flags = np.full(len(flux), cal.flags | (Flag.NO_WCS if cal.wcs is None else 0), int)
-    if np.isfinite(cal.saturation):
-        flags[(stamps.data >= cal.saturation).any(axis=(1, 2))] |= int(Flag.SATURATED)
+    flags = np.full(count, cal.flags | (Flag.NO_WCS if cal.wcs is None else 0), int)
+    flags[saturated] |= int(Flag.SATURATED)
     within = rows.mean(axis=1) * columns.mean(axis=1)
     return Stamps(flux, noise, flags, rows, columns, np.where(usable < within - 1e-9, within - usable, 0.0))
 
 
-def _calibrate_stamps(stamps: RawBand, cal: Calibration) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return flux (n, y, x) and the median noise (n,) of stamps, nJy per pixel, and their usable share (n,)."""
+#: What lies beyond an image's edge.
+_FILLS = {"data": np.nan, "noise": np.nan, "mask": 0, "sky": np.nan}
+
+
+def _calibrate_stamps(stamps: RawBand, cal: Calibration, out: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Write the flux of stamps to `out` (n, y, x) and return their median noise (n,), nJy, and usable share (n,)."""
     good = usable_pixels(stamps, cal)
-    sky = np.float32(cal.sky or 0) if stamps.sky is None else stamps.sky
     with np.errstate(over="ignore", invalid="ignore"):
-        flux = (stamps.data - sky) * np.float32(cal.njy_per_count)
-    usable = (
-        np.count_nonzero(good.reshape(len(good), -1), axis=1) / good[0].size if len(good) else np.zeros(0)
-    )
+        np.subtract(stamps.data, np.float32(cal.sky or 0) if stamps.sky is None else stamps.sky, out=out)
+        out *= np.float32(cal.njy_per_count)
+    usable = np.count_nonzero(good.reshape(len(good), -1), axis=1) / good[0].size
     spoilt = usable < 1.0
-    flux[spoilt] = np.where(good[spoilt], flux[spoilt], np.float32(np.nan))
+    out[spoilt] = np.where(good[spoilt], out[spoilt], np.float32(np.nan))
     if stamps.noise is None:
-        return flux, np.where(usable > 0, np.float32(cal.noise), np.float32(np.nan)), usable
+        return np.where(usable > 0, np.float32(cal.noise), np.float32(np.nan)), usable
     # noise maps are smooth: the median of some hundred pixels is that of all
-    step = max(1, flux.shape[1] // 16)
-    if not len(flux):
-        return flux, np.zeros(0, np.float32), usable
-    sparse = stamps.noise[:, ::step, ::step].reshape(len(flux), -1)
-    known = good[:, ::step, ::step].reshape(len(flux), -1)
+    step = max(1, out.shape[1] // 16)
+    sparse = stamps.noise[:, ::step, ::step].reshape(len(out), -1)
+    known = good[:, ::step, ::step].reshape(len(out), -1)
     ordered = np.sort(np.where(known, sparse, np.float32(np.inf)), axis=1)
-    middle = ordered[np.arange(len(flux)), np.minimum(known.sum(axis=1) // 2, known.shape[1] - 1)]
+    middle = ordered[np.arange(len(out)), np.minimum(known.sum(axis=1) // 2, known.shape[1] - 1)]
     for k in np.flatnonzero(~np.isfinite(middle)):
         middle[k] = np.median(stamps.noise[k][good[k]]) if good[k].any() else np.nan
     with np.errstate(invalid="ignore", divide="ignore"):
-        noise = (noise_sigma(middle, cal.noise_kind) * cal.njy_per_count).astype(np.float32)
-    return flux, noise, usable
+        return (noise_sigma(middle, cal.noise_kind) * cal.njy_per_count).astype(np.float32), usable
 
 
 def cut_stamps(
@@ -192,12 +199,15 @@ def stack_bands(bands: Sequence[Stamps]) -> Stamps:
     flags = np.bitwise_or.reduce([stamps.flags for stamps in bands])
     rows, columns = (np.logical_and.reduce([getattr(s, name) for s in bands]) for name in ("rows", "columns"))
     for b, stamps in enumerate(bands):
-        masked, padded = np.flatnonzero(stamps.bad > 0), np.flatnonzero(stamps.within < 1.0)
-        flux[..., b] = stamps.flux
-        flux[masked, ..., b] = cutout.fill_bad_pixels(stamps.flux[masked])
-        spoilt = np.union1d(masked, padded)
-        inside = stamps.rows[spoilt, :, None] & stamps.columns[spoilt, None, :]
-        flux[spoilt, ..., b] = np.where(inside, np.nan_to_num(flux[spoilt, ..., b]), np.float32(0))
+        masked, padded = stamps.bad > 0, stamps.within < 1.0
+        for start in range(0, count, _IN_CACHE):
+            some = slice(start, start + _IN_CACHE)
+            flux[some, ..., b] = stamps.flux[some]
+            spoilt = start + np.flatnonzero((masked | padded)[some])
+            if len(spoilt):
+                mended = cutout.fill_bad_pixels(stamps.flux[spoilt])
+                inside = stamps.rows[spoilt, :, None] & stamps.columns[spoilt, None, :]
+                flux[spoilt, ..., b] = np.where(inside & ~np.isnan(mended), mended, np.float32(0))
         flags[masked] |= int(Flag.MASKED)
         flags[padded] |= int(Flag.PADDED)
     noise = np.stack([stamps.noise_sigma for stamps in bands], axis=-1)
