@@ -1,30 +1,29 @@
-"""Can a damaged or hostile FITS file hang, kill or mislead the reader?
+"""Can a damaged or hostile file hang, kill or mislead the reader?
 
     python -m benchmarks.fuzz [--inputs 100000] [--workers 2] [--seed 1] [--first 0]
 
-Small valid files of every kind are damaged in one to three places: bytes, bits, cuts, header cards. Each is read
-as the pipeline reads it: preflight, headers and world coordinates, planes, pixels, calibration. Input k is the same in
-every run of one seed: `--first k --inputs 1` reads it again. What the guarded child would do is done by the worker
-itself, so that a crash is counted and told apart: in the child's part (by design ``reader_crashed``, a
-`Rejected`) or in the parent's (a failure). A worker that takes 20 s over an input is killed: a hang. An
-exception other than `Rejected` is a leak. A file that is accepted with other pixels than its whole one is a
-silent change.
+The small valid files of `benchmarks.damage`, FITS and HDF5, are damaged in one to three places. Each is read as the
+pipeline reads it: preflight, headers and world coordinates, planes or stacks, pixels, calibration. Input k is the same
+in every run of one seed: `--first k --inputs 1` reads it again, and a run that was stopped goes on with the
+`--first` that its last line names. What the guarded child would do is done by the worker itself, so that a crash is
+counted and told apart: in the child's part (by design ``reader_crashed`` or ``reader_timeout``, a `Rejected`) or in
+the parent's (a failure). A worker that takes 5 s over an input is ended: a hang. An exception other than `Rejected` is
+a leak. A file that is accepted with other pixels than its whole one is a silent change.
+
+A line is printed for each failure and each 10,000 inputs, a table at the end; nothing is left on the disk. Exit
+status 1: there were failures.
 """
 
 from __future__ import annotations
 
 import argparse
-import gzip
-import io
 import json
 import logging
-import mmap
 import os
-import re
 import resource
 import shutil
 import signal
-import struct
+import sys
 import tempfile
 import time
 import traceback
@@ -32,210 +31,91 @@ import warnings
 import zlib
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
 from unittest import mock
 
 import numpy as np
-from astropy.io import fits
 
+from benchmarks.damage import damage, file_suffix, whole_files
 from lenspipe.core.errors import Rejected
 from lenspipe.core.survey import load_survey
 from lenspipe.core.types import ImageFile, ImageSet
 from lenspipe.imaging.calibrate import read_calibration
 from lenspipe.io.bands import open_bands
-from lenspipe.io.guard import MEMORY, SECONDS
+from lenspipe.io.guard import MEMORY
 from lenspipe.io.planes import list_planes
+from lenspipe.io.stacks import read_stack
 
 SURVEY = load_survey("des")
-BATCH = 100
-_WCS = {"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRVAL1": 52.7, "CRVAL2": -52.5, "CRPIX1": 8.0, "CRPIX2": 8.0,
-        "CD1_1": -7.3e-5, "CD1_2": 0.0, "CD2_1": 0.0, "CD2_2": 7.3e-5}  # fmt: skip
-_SIP = _WCS | {"CTYPE1": "RA---TAN-SIP", "CTYPE2": "DEC--TAN-SIP", "A_ORDER": 2, "A_2_0": 1e-6, "A_0_2": 2e-6,
-               "B_ORDER": 2, "B_2_0": 1e-6, "B_1_1": 1e-6}  # fmt: skip
-_TPV = _WCS | {"CTYPE1": "RA---TPV", "CTYPE2": "DEC--TPV", "PV1_0": 0.0, "PV1_1": 1.0, "PV1_4": 1e-3,
-               "PV2_0": 0.0, "PV2_1": 1.0, "PV2_4": 1e-3}  # fmt: skip
+BATCH = (
+    1000  # inputs that a process reads before another takes over: what it may lose of memory is lost with it
+)
+PROGRESS = 10_000
+PATIENCE = (
+    5.0  # s for an input, where a run waits for 20: what hangs the guarded child costs no more than it must
+)
 
 
-def read_everything(path: str, role: str = "image") -> int:
-    """Read a file as a run does and return a checksum of all its pixels.
+def read_everything(path: str) -> int:
+    """Read a file as a run does and return a checksum of all its pixels; `Rejected` and nothing else if it cannot be."""
+    return _read_stack(path) if path.endswith(".h5") else _read_planes(path)
 
-    Raises
-    ------
-    Rejected
-        If the file cannot be used; nothing else, whatever the file.
-    """
+
+def _read_planes(path: str) -> int:
     total = 0
-    planes = list_planes(ImageSet("t", (ImageFile(path, "", role),)), SURVEY)
+    planes = list_planes(ImageSet("t", (ImageFile(path),)), SURVEY)
     found = sorted({plane.band for plane in planes if plane.role == "image"})
     if not found:
         raise Rejected("missing_band", "no image", path)
     for band in found:
         with open_bands(planes, [band]) as bands:
-            one = bands[band]
-            rows, columns = (slice(0, min(8, length)) for length in one.shape)
-            one.read(rows, columns)
-            raw = one.read()
-            if band in SURVEY.bands:
-                read_calibration(band, one.header, SURVEY, path, one.noise_kind, one.mask_header, one.psf)
-        for part in (raw.data, raw.noise, raw.mask):
-            total = zlib.crc32(b"" if part is None else part.tobytes(), total)
+            bands[band].read(slice(0, 8), slice(0, 8))
+            total = _add_pixels(total, bands[band])
     return total
 
 
-# -- valid files, and damage ----------------------------------------------------------------------------
+def _read_stack(path: str) -> int:
+    total = 0
+    for _, bands, _, _ in read_stack(path, SURVEY, ("g", "r", "i"), 3):
+        for one in bands.values():
+            total = _add_pixels(total, one)
+    return total
 
 
-def whole_files() -> dict[str, bytes]:
-    """Return small valid files by kind; those whose name ends in ``+sums`` carry checksums."""
-    rng = np.random.default_rng(5)
-    real = rng.normal(100, 5, (16, 16)).astype(np.float32)
-    whole = rng.integers(0, 500, (16, 16)).astype(np.int32)
-    unsigned = whole.astype(np.uint16)
-    tan, sip, tpv = (
-        fits.Header(cards | {"BAND": "g", "MAGZERO": 30.0, "GAIN": 4.0}) for cards in (_WCS, _SIP, _TPV)
-    )
-    files = {}
-    for sums in (False, True):
-        kinds = {
-            "simple": [fits.PrimaryHDU(real, tan)],
-            "mef": [
-                fits.PrimaryHDU(),
-                fits.ImageHDU(real, sip, name="SCI"),
-                fits.ImageHDU(whole, tan, name="MSK"),
-                fits.ImageHDU(real, tan, name="WGT"),
-            ],
-            "unsigned": [fits.PrimaryHDU(unsigned, tpv)],
-            "cube": [fits.PrimaryHDU(np.stack([real] * 3), fits.Header(_TPV | {"BANDS": "g r i"}))],
-        }
-        for codec, pixels in (
-            ("RICE_1", real), ("RICE_1", whole), ("GZIP_1", real), ("GZIP_2", whole), ("GZIP_1", unsigned),
-            ("HCOMPRESS_1", real), ("HCOMPRESS_1", whole), ("PLIO_1", whole),
-        ):  # fmt: skip
-            hdu = fits.CompImageHDU(pixels, tpv, name="SCI", compression_type=codec)
-            kinds[f"{codec} {pixels.dtype}"] = [fits.PrimaryHDU(), hdu]
-        for name, hdus in kinds.items():
-            file = io.BytesIO()
-            fits.HDUList(hdus).writeto(file, checksum=sums)
-            files[name + ("+sums" if sums else "")] = file.getvalue()
-    files["zipped"] = gzip.compress(files["simple"], mtime=0)
-    return files
+def _add_pixels(total: int, one) -> int:
+    """Return the checksum with that of a band's pixels; the band is calibrated too where the survey has it."""
+    raw = one.read()
+    if one.band in SURVEY.bands:
+        read_calibration(one.band, one.header, SURVEY, one.path, one.noise_kind, one.mask_header, one.psf)
+    for part in (raw.data, raw.noise, raw.mask):
+        total = zlib.crc32(b"" if part is None else part.tobytes(), total)
+    return total
 
 
-_HOSTILE = ("0", "1", "2", "3", "-1", "-5", "7", "17", "999", "65536", "1000000000", "2147483648",
-            "9223372036854775807", "-9223372036854775808", "1E308", "-1E-320", "NaN", "INF", "T", "F", "'", "''",
-            "'TAN'", "'RA---TPV'", "'DEC--SIP'", "'DEC--TNX'", "'CUBEFACE'", "'-TAB'", "(1,2)", "")  # fmt: skip
-_KEYS = ("NAXIS", "NAXIS1", "NAXIS2", "NAXIS3", "BITPIX", "PCOUNT", "GCOUNT", "BSCALE", "BZERO", "BLANK", "TFIELDS",
-         "TFORM1", "TTYPE1", "THEAP", "ZIMAGE", "ZBITPIX", "ZNAXIS", "ZNAXIS1", "ZNAXIS2", "ZTILE1", "ZTILE2",
-         "ZCMPTYPE", "ZNAME1", "ZVAL1", "ZSCALE", "ZBLANK", "ZQUANTIZ", "ZDITHER0", "XTENSION", "EXTNAME", "EXTEND",
-         "GROUPS", "CTYPE1", "CTYPE2", "CRPIX1", "CRVAL1", "CD1_1", "CD2_2", "CDELT1", "PC1_1", "PV1_1", "PV2_1",
-         "A_ORDER", "B_ORDER", "A_2_0", "LONPOLE", "WCSAXES", "CUNIT1", "RADESYS", "EQUINOX", "CPDIS1", "DP1",
-         "D2IMDIS1", "PS1_0", "MAGZERO", "GAIN", "FILTER", "BANDS", "BUNIT", "DATE-OBS", "MJD-OBS", "END")  # fmt: skip
-
-
-def damage(content: bytes, rng: np.random.Generator) -> bytes:
-    """Return the content with one to three faults."""
-    if content[:2] == b"\x1f\x8b" and rng.random() < 0.7:  # inside of the zip
-        return gzip.compress(damage(gzip.decompress(content), rng), 1, mtime=0)
-    data = bytearray(content)
-    for _ in range(rng.integers(1, 4)):
-        fault = _USUAL[rng.integers(len(_USUAL))]
-        fault(data, rng)
-    return bytes(data)
-
-
-def _flip_bit(data: bytearray, rng) -> None:
-    if data:
-        data[rng.integers(len(data))] ^= 1 << int(rng.integers(8))
-
-
-def _set_bytes(data: bytearray, rng) -> None:
-    start, length = int(rng.integers(len(data) + 1)), int(rng.integers(1, 9))
-    data[start : start + length] = rng.bytes(length)
-
-
-def _cut(data: bytearray, rng) -> None:
-    step = int(rng.choice([1, 80, 2880]))
-    del data[int(rng.integers(len(data) // step + 1)) * step :]
-
-
-def _blank_out(data: bytearray, rng) -> None:
-    start, length = int(rng.integers(len(data) + 1)), int(rng.choice([4, 80, 512, 2880]))
-    length = min(length, len(data) - start)
-    data[start : start + length] = bytes([int(rng.choice([0, 32, 255]))]) * length
-
-
-def _set_card(data: bytearray, rng) -> None:
-    """Give a card of a header another value, or put one there."""
-    cards = _find_cards(data)
-    if not cards:
-        return
-    start = cards[rng.integers(len(cards))]
-    key = data[start : start + 8] if rng.random() < 0.7 else _KEYS[rng.integers(len(_KEYS))].ljust(8).encode()
-    value = _HOSTILE[rng.integers(len(_HOSTILE))] if rng.random() < 0.8 else str(rng.integers(-100, 100000))
-    data[start : start + 80] = bytes(key) + f"= {value:>20}".encode().ljust(72)
-
-
-def _move_card(data: bytearray, rng) -> None:
-    """Copy a card over another, or swap the two."""
-    cards = _find_cards(data)
-    if len(cards) < 2:
-        return
-    a, b = (int(cards[k]) for k in rng.integers(len(cards), size=2))
-    first, second = bytes(data[a : a + 80]), bytes(data[b : b + 80])
-    data[b : b + 80] = first
-    if rng.random() < 0.5:
-        data[a : a + 80] = second
-
-
-def _move_block(data: bytearray, rng) -> None:
-    """Repeat, drop or move a block of 2880 bytes."""
-    blocks = len(data) // 2880
-    if blocks:
-        start, to = (int(k) * 2880 for k in rng.integers(blocks, size=2))
-        block = bytes(data[start : start + 2880])
-        if rng.random() < 0.5:
-            del data[start : start + 2880]
-        if rng.random() < 0.7:
-            data[to:to] = block
-
-
-def _find_cards(data: bytearray) -> list[int]:
-    return [m.start() for m in re.finditer(rb"[A-Z0-9_-]{1,8} *= ", data) if m.start() % 80 == 0]
-
-
-def _set_number(data: bytearray, rng) -> None:
-    """Put an odd number of two, four or eight bytes anywhere: descriptors and streams begin with such."""
-    kind = ">hiq"[int(rng.integers(1, 4))]
-    limit = {"h": 2**15, "i": 2**31, "q": 2**63}[kind] - 1
-    number = int(rng.choice([0, 1, -1, 255, 1000, 32767])) if rng.random() < 0.7 else limit
-    start = int(rng.integers(len(data) + 1))
-    data[start : start + struct.calcsize(kind)] = struct.pack(">" + kind, number)
-
-
-FAULTS = (_flip_bit, _set_bytes, _cut, _blank_out, _set_card, _move_card, _move_block, _set_number)
-_USUAL = (*FAULTS, _flip_bit, _set_card, _set_card)
-
-
-# -- the harness ---------------------------------------------------------------------------------------
+# -- one input ------------------------------------------------------------------------------------------
 
 
 @contextmanager
-def unguarded(stage: Any = None) -> Iterator[None]:
-    """Let this process, or a fork of it, do what the guarded child would; `stage[0]` is 1 meanwhile."""
+def unguarded(log: int | None = None) -> Iterator[None]:
+    """Let this process, or a fork of it, do what the guarded child would; ``<`` and ``>`` go to `log` around it."""
 
-    def run_here(function, *arguments, path, seconds=SECONDS, apart=False):
-        if stage is not None:
-            stage[0] = 1
+    def run_here(function, *arguments, path, seconds=PATIENCE, apart=False):
+        _note(log, "<")
         try:
             return _run_apart(function, *arguments) if apart else json.loads(json.dumps(function(*arguments)))
         finally:
-            if stage is not None:
-                stage[0] = 0
+            _note(log, ">")
 
-    with mock.patch("lenspipe.io.fits.run_guarded", run_here):
+    with ExitStack() as stack:
+        for module in ("fits", "hdf5"):
+            stack.enter_context(mock.patch(f"lenspipe.io.{module}.run_guarded", run_here))
         yield
+
+
+def _note(log: int | None, text: str) -> None:
+    if log is not None:
+        os.write(log, text.encode())
 
 
 def _run_apart(function, *arguments) -> None:
@@ -243,7 +123,7 @@ def _run_apart(function, *arguments) -> None:
     if pid == 0:
         code = 2
         try:
-            signal.setitimer(signal.ITIMER_REAL, SECONDS)
+            signal.setitimer(signal.ITIMER_REAL, PATIENCE)
             function(*arguments)
             code = 0
         except Rejected:
@@ -271,117 +151,129 @@ def read_one(path: Path, content: bytes, expected: int) -> str:
         return f"LEAK {type(error).__name__} {Path(mine.filename).name}:{mine.lineno}"
 
 
-def run_batch(numbers: range, skip: set[int], seed: int, folder: Path, spot: mmap.mmap, place: int) -> None:
-    """Read inputs one after the other and leave the counts in a file; runs in a process of its own."""
+def draw_kind(seed: int, number: int) -> tuple[str, np.random.Generator]:
+    """Return the kind of file of which an input is made, and the random numbers for its damage."""
+    rng = np.random.default_rng((seed, number))
+    return list(FILES)[rng.integers(len(FILES))], rng
+
+
+def read_batch(numbers: range, seed: int, folder: Path, log: int) -> None:
+    """Read inputs one after the other, a line of the log for each."""
     hard = resource.getrlimit(resource.RLIMIT_AS)[1]
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, hard))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, 2)
-    kinds, counts = list(FILES), Counter()
-    stage = memoryview(spot)[16 * place + 8 : 16 * place + 9]
-    with unguarded(stage):
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    with unguarded(log):
         for number in numbers:
-            if number in skip:
-                continue
-            spot[16 * place : 16 * place + 8] = struct.pack("q", number)
-            stage[0] = 0
-            rng = np.random.default_rng((seed, number))
-            kind = kinds[rng.integers(len(kinds))]
-            path = folder / f"{place}.fits{'.gz' if kind == 'zipped' else ''}"
+            kind, rng = draw_kind(seed, number)
             content = damage(FILES[kind], rng)
-            signal.setitimer(signal.ITIMER_REAL, SECONDS)
-            outcome = read_one(path, content, PIXELS[kind])
+            signal.setitimer(signal.ITIMER_REAL, PATIENCE)
+            outcome = read_one(folder / f"{log}{file_suffix(kind)}", content, PIXELS[kind])
             signal.setitimer(signal.ITIMER_REAL, 0)
-            counts[f"{kind}|{outcome}"] += 1
-            if outcome.startswith("LEAK"):
-                counts[f"example|{outcome}|{number}"] += 1
-    (folder / f"{place}.json").write_text(json.dumps(counts))
+            _note(log, f"|{outcome}\n")
 
 
-def main() -> None:
-    """Run the batches in processes of their own and print what became of the inputs."""
+# -- many inputs ----------------------------------------------------------------------------------------
+
+
+class Tally:
+    """What became of the inputs so far."""
+
+    def __init__(self, options: argparse.Namespace):
+        self.options, self.start, self.peak, self.failures = options, time.monotonic(), 0, 0
+        self.counts: Counter[tuple[str, str]] = Counter()
+
+    def add(self, number: int, outcome: str) -> None:
+        """Count an input; a failure is printed at once."""
+        kind, _ = draw_kind(self.options.seed, number)
+        self.counts[kind, outcome] += 1
+        if outcome.startswith("LEAK") or "PARENT" in outcome:
+            self.failures += 1
+            print(f"{outcome}: {kind}, --seed {self.options.seed} --first {number} --inputs 1", flush=True)
+
+    def show_progress(self, first: int) -> None:
+        """Print a line; `first` is the first input that is not done."""
+        done, seconds = self.counts.total(), time.monotonic() - self.start
+        print(f"{done} of {self.options.inputs} inputs, {done / seconds:.0f}/s, peak RSS {self.peak / 1024:.0f} MiB, "
+              f"{self.failures} failures; go on with --first {first}", flush=True)  # fmt: skip
+
+    def show_table(self) -> None:
+        """Print the outcomes with their numbers."""
+        outcomes, inputs, silent = Counter(), Counter(), Counter()
+        for (kind, outcome), count in self.counts.items():
+            sums = "with checksums" if kind.endswith("+sums") else "without checksums"
+            outcomes[outcome] += count
+            inputs[sums] += count
+            silent[sums] += count * (outcome == "silent change")
+        for outcome, count in outcomes.most_common():
+            kinds = Counter({kind: n for (kind, other), n in self.counts.items() if other == outcome})
+            print(f"  {count:9d}  {outcome}: " + ", ".join(f"{kind} {n}" for kind, n in kinds.most_common(3)))
+        for sums in sorted(inputs):
+            print(f"  silent changes {sums}: {silent[sums]} of {inputs[sums]}")
+
+
+def main() -> int:
+    """Deal the inputs out to processes and print what became of them; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--inputs", type=int, default=100_000)
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--first", type=int, default=0)
+    for name, usual in (("--seed", 1), ("--first", 0)):
+        parser.add_argument(name, type=int, default=usual)
     options = parser.parse_args()
-    folder = Path(
-        tempfile.mkdtemp(prefix="lenspipe-fuzz-", dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
-    )
-    tempfile.tempdir = str(folder)
+    tempfile.tempdir = tempfile.mkdtemp(dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
+    tally = Tally(options)
     try:
-        _run(options, folder)
+        _run(options, Path(tempfile.tempdir), tally)
     finally:
-        shutil.rmtree(folder)
+        shutil.rmtree(tempfile.tempdir)
+        tally.show_table()
+    return 1 if tally.failures else 0
 
 
-def _run(options, folder: Path) -> None:
-    start, peak = time.monotonic(), 0
-    shown = start
-    spot, total = mmap.mmap(-1, 16 * options.workers), Counter()
+def _run(options: argparse.Namespace, folder: Path, tally: Tally) -> None:
     last = options.first + options.inputs
-    waiting = [(range(k, min(k + BATCH, last)), set()) for k in range(options.first, last, BATCH)][::-1]
-    running: dict[int, tuple[range, set[int], int]] = {}
-    free = list(range(options.workers))
+    waiting = [range(k, min(k + BATCH, last)) for k in range(options.first, last, BATCH)][::-1]
+    running: dict[int, tuple[range, int]] = {}
+    logs = [
+        os.open(folder / f"{k}.log", os.O_CREAT | os.O_RDWR | os.O_APPEND) for k in range(options.workers)
+    ]
+    shown = 0
     while waiting or running:
-        while waiting and free:
-            numbers, skip = waiting.pop()
-            place = free.pop()
+        while waiting and logs:
+            numbers, log = waiting.pop(), logs.pop()
+            os.ftruncate(log, 0)
             pid = os.fork()
             if pid == 0:
                 code = 1
                 try:
-                    run_batch(numbers, skip, options.seed, folder, spot, place)
+                    read_batch(numbers, options.seed, folder, log)
                     code = 0
                 finally:
                     os._exit(code)
-            running[pid] = (numbers, skip, place)
+            running[pid] = numbers, log
         pid, status, usage = os.wait4(-1, 0)
-        numbers, skip, place = running.pop(pid)
-        free.append(place)
-        peak = max(peak, usage.ru_maxrss)
-        if status == 0:
-            total.update(json.loads((folder / f"{place}.json").read_text()))
-        else:
-            number, stage = struct.unpack_from("q?", spot, 16 * place)
-            end = (
-                signal.Signals(os.WTERMSIG(status)).name if os.WIFSIGNALED(status) else f"exit {status >> 8}"
-            )
-            word = "HANG" if end == "SIGALRM" else "DEATH"
-            part = "the child's part" if stage else "the PARENT's"
-            total[f"any|{word} {end} in {part}"] += 1
-            total[f"example|{word} {end} in {part}|{number}"] += 1
-            waiting.append((numbers, skip | {number}))
-        now = time.monotonic()
-        if now > shown + 60 or not (waiting or running):
-            shown = now
-            _report(total, now - start, peak, options)
+        numbers, log = running.pop(pid)
+        logs.append(log)
+        tally.peak = max(tally.peak, usage.ru_maxrss)
+        rest = _enter_batch(numbers, os.pread(log, os.fstat(log).st_size, 0).decode(), status, tally)
+        waiting += [rest] if rest else []
+        left = [numbers.start for numbers in (*waiting, *(batch for batch, _ in running.values()))]
+        if tally.counts.total() >= shown + PROGRESS or not left:
+            shown = tally.counts.total()
+            tally.show_progress(min(left, default=last))
 
 
-def _report(total: Counter, seconds: float, peak: int, options) -> None:
-    inputs, sums, silent, outcomes = Counter(), Counter(), Counter(), Counter()
-    for key, count in total.items():
-        kind, outcome = key.split("|")[:2]
-        if kind == "example":
-            continue
-        outcomes[outcome] += count
-        inputs["sums" if kind.endswith("+sums") else "none"] += count
-        silent["sums" if kind.endswith("+sums") else "none"] += count * (outcome == "silent change")
-        sums[kind] += count * (outcome == "silent change")
-    done = sum(outcomes.values())
-    print(f"\n{done} inputs (seed {options.seed}, from {options.first}) in {seconds:.0f} s: "
-          f"{done / seconds:.0f}/s with {options.workers} workers; peak RSS {peak / 1024:.0f} MiB")  # fmt: skip
-    for outcome, count in outcomes.most_common():
-        examples = [k.split("|")[2] for k in total if k.startswith(f"example|{outcome}|")][:5]
-        print(f"  {count:9d}  {outcome}" + (f"   inputs {', '.join(examples)}" if examples else ""))
-    for name, label in (("none", "without checksums"), ("sums", "with checksums")):
-        print(f"  silent changes {label}: {silent[name]} of {inputs[name]}")
-    print(
-        "  by kind: " + ", ".join(f"{kind} {count}" for kind, count in sums.most_common() if count),
-        flush=True,
-    )
+def _enter_batch(numbers: range, log: str, status: int, tally: Tally) -> range:
+    """Count what the log of a process tells, and how it ended; return the inputs that it did not come to."""
+    *lines, begun = log.split("\n")
+    for number, line in zip(numbers, lines, strict=False):
+        tally.add(number, line.partition("|")[2])
+    if status == 0:
+        return range(0)
+    end = signal.Signals(os.WTERMSIG(status)).name if os.WIFSIGNALED(status) else f"exit {status >> 8}"
+    part = "the child's part" if begun.endswith("<") else "the PARENT's part"
+    tally.add(numbers[len(lines)], f"{'HANG' if end == 'SIGALRM' else 'DEATH'} {end} in {part}")
+    return numbers[len(lines) + 1 :]
 
 
 def _read_whole() -> dict[str, int]:
@@ -389,7 +281,7 @@ def _read_whole() -> dict[str, int]:
     pixels = {}
     with tempfile.TemporaryDirectory() as folder, unguarded():
         for kind, content in FILES.items():
-            path = Path(folder) / ("t.fits.gz" if kind == "zipped" else "t.fits")
+            path = Path(folder) / f"t{file_suffix(kind)}"
             path.write_bytes(content)
             pixels[kind] = read_everything(str(path))
     return pixels
@@ -401,4 +293,4 @@ FILES = whole_files()
 PIXELS = _read_whole()
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -24,8 +24,8 @@ from typing import Any
 
 from lenspipe.core.errors import Rejected
 
-#: Seconds that a file may take, and bytes that the child may map.
-SECONDS, MEMORY = 20.0, 4 * 2**30
+#: Seconds that a file may take, bytes that the child may map, and those that a fork of it may, which unpacks images.
+SECONDS, MEMORY, MEMORY_APART = 20.0, 2**30, 4 * 2**30
 _START, _GRACE = 120.0, 10.0
 _CHILD = "import sys; sys.path.insert(0, sys.argv[1]); from lenspipe.io.guard import serve; serve()"
 _ROOT = str(Path(__file__).parents[2])
@@ -177,9 +177,7 @@ def serve() -> None:
 
     answers = os.fdopen(os.dup(1), "w")
     quiet = os.open(os.devnull, os.O_WRONLY)
-    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
-    limit = MEMORY if hard == resource.RLIM_INFINITY else min(MEMORY, hard)
-    resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
+    _limit_memory(MEMORY)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to all; the parent decides
     signal.signal(signal.SIGALRM, signal.SIG_DFL)  # ends the process even inside a C library
@@ -193,11 +191,19 @@ def serve() -> None:
             if status:
                 os.kill(os.getpid(), os.WTERMSIG(status) or signal.SIGABRT)  # ends as the fork did
             continue
+        if request["apart"]:
+            _limit_memory(MEMORY_APART)
         signal.setitimer(signal.ITIMER_REAL, request["seconds"])
         print(json.dumps(_answer(request, lenspipe.io.fits.naming_faults)), file=answers, flush=True)
         if request["apart"]:
             os._exit(0)
         signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def _limit_memory(limit: int) -> None:
+    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+    soft = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
+    resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
 def _answer(request: dict[str, Any], naming_faults) -> dict[str, Any]:

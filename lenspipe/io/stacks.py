@@ -7,16 +7,11 @@ axis is the one as long as there are bands; the last one where both are. Beside 
 (also ``ivar``, ``invvar``), ``variance``, ``rms`` or ``mask``, likewise by band; ``noise_sigma`` and ``psf_fwhm``
 (n, band); ``object_id`` (``id``, ``name``), ``ra``, ``dec`` (n,). Attributes: ``pixel_scale``, ``zero_point``,
 ``unit``. lenspipe's own shards are such files.
-
-Links to elsewhere, external and virtual storage, and filters that would load code are never followed: what a file
-holds is in it.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +23,7 @@ from lenspipe.core.errors import Rejected
 from lenspipe.core.survey import Survey
 from lenspipe.core.types import RawBand
 from lenspipe.io.files import escape_text
-from lenspipe.io.guard import run_guarded
+from lenspipe.io.hdf5 import MAX_CHUNK, MAX_ROW, Hdf5, chunk_bytes, naming_faults, opened, row_bytes
 
 _IMAGES = ("image", "images", "flux", "data", "stamps", "cutouts")
 _NOISE = {"ivar": "weight", "invvar": "weight", "noise": "rms", "noise_sigma": "rms"}
@@ -45,12 +40,7 @@ _ATTRIBUTES = {
     "bunit": "BUNIT",
     "psf_fwhm": "PSF_FWHM",
 }
-#: Filters of the HDF5 library itself and h5py's lzf; others are plug-ins, which run code from elsewhere.
-_FILTERS = {1, 2, 3, 4, 5, 6, 32000}
-_MAX_DEPTH, _MAX_OBJECTS = 4, 1000
-_MAX_CHUNK, _MAX_STAMP, _MAX_PIECE = 2**28, 2**26, 2**28  # bytes
-#: Bytes of a file that the guarded child reads before this process does.
-_MAX_EXAMINED = 2**26
+_MAX_PIECE = 2**28  # bytes
 _MAX_RATIO = 1100  # of declared to stored bytes: no more than deflate can
 
 
@@ -80,91 +70,42 @@ def read_stack(
     Rejected
         If it is no HDF5 file, holds no such stack or lacks a band, or if a dataset is not plainly in the file.
     """
-    if not Path(path).is_file():
-        raise Rejected("missing_file", "no such file", path)
-    run_guarded(examine, path, path=path)
-    with _naming_faults(path):
-        file = h5py.File(path, "r")
-    with file:
-        with _naming_faults(path):
-            stack = _Stack(file, path, survey, bands)
+    with opened(path, {"bands", *_ATTRIBUTES}) as file:
+        with naming_faults(path):
+            stack = _Stack(file, survey, bands)
         step = max(1, min(at_once, _MAX_PIECE // stack.object_bytes))
         for start in range(0, stack.count, step):
-            with _naming_faults(path):
+            with naming_faults(path):
                 piece = stack.read(start, min(start + step, stack.count))
             yield from piece
-
-
-def examine(path: str) -> None:
-    """Do to a file what may end or hold up a process: open it, list it, read its attributes and first values.
-
-    Runs in the guarded child. Of faults that do no harm nothing is said: reading the stack names those that matter.
-    """
-    left = _MAX_EXAMINED
-    with _naming_faults(path), h5py.File(path, "r") as file:
-        datasets = _list_datasets(file, path)
-        for owner in (file, *datasets.values()):
-            names = ["bands"]
-            with _keeping_quiet():
-                names += owner.attrs
-            for name in names:
-                with _keeping_quiet():
-                    owner.attrs.get(name)
-        for dataset in datasets.values():
-            with _keeping_quiet():
-                rows = min(dataset.shape[0], left // max(1, _row_bytes(dataset)))
-                if _chunk_bytes(dataset) <= _MAX_CHUNK and rows:
-                    left -= rows * _row_bytes(dataset)
-                    dataset[:rows]
-
-
-@contextmanager
-def _keeping_quiet() -> Iterator[None]:
-    try:
-        yield
-    except MemoryError:  # here memory is bounded, where the stack is read it is not
-        raise
-    except Exception:
-        return
-
-
-@contextmanager
-def _naming_faults(path: str) -> Iterator[None]:
-    try:
-        yield
-    except Rejected:
-        raise
-    except MemoryError as error:
-        raise Rejected("too_large", str(error), path) from None
-    except (
-        Exception
-    ) as error:  # h5py turns whatever the library finds into OSError, KeyError, ValueError, ...
-        raise Rejected("unreadable", f"{type(error).__name__}: {error}", path) from None
 
 
 class _Stack:
     """The datasets of a file that belong to its stack of cutouts."""
 
-    def __init__(self, file: h5py.File, path: str, survey: Survey, bands: Sequence[str]):
-        self.path, self.bands, self.survey = path, tuple(bands), survey
-        self._datasets = _list_datasets(file, path)
+    def __init__(self, file: Hdf5, survey: Survey, bands: Sequence[str]):
+        self.path, self.bands, self.survey = file.path, tuple(bands), survey
+        self._datasets = file.datasets
+        file.check()
         self._places = self._find_pixels(file)
         missing = [band for band in bands if ("image", band) not in self._places]
         if missing:
             there = ", ".join(band for role, band in self._places if role == "image") or "none"
             detail = f"images found: {there}; datasets: {', '.join(self._datasets) or 'none'}"
-            raise Rejected(f"missing_band:{missing[0]}", detail, path)
+            raise Rejected(f"missing_band:{missing[0]}", detail, self.path)
         first = self._places["image", self.bands[0]][0]
         self.count = len(first)
-        self.object_bytes = sum(_row_bytes(dataset) for dataset, *_ in self._places.values())
-        self._attributes = {**_read_attributes(file), **_read_attributes(first)}
+        self.object_bytes = sum(row_bytes(dataset) for dataset, *_ in self._places.values())
+        self._attributes = _make_cards({**file.attributes_of(), **file.attributes_of(first)})
         self._columns = {
             name: self._datasets[name]
             for name in ("object_id", "id", "name", "ra", "dec", "psf_fwhm", "noise_sigma")
             if name in self._datasets and _has_rows(self._datasets[name], self.count)
         }
+        for dataset in (*(dataset for dataset, *_ in self._places.values()), *self._columns.values()):
+            file.check(dataset)
 
-    def _find_pixels(self, file: h5py.File) -> dict[tuple[str, str], tuple[h5py.Dataset, int | None, int]]:
+    def _find_pixels(self, file: Hdf5) -> dict[tuple[str, str], tuple[h5py.Dataset, int | None, int]]:
         """Return for each role and band its dataset, the axis of its bands (None = it has but one) and the layer."""
         roles = {name.lower(): role for role in _ROLES for name in getattr(self.survey.layout, role)}
         roles |= dict.fromkeys(_IMAGES, "image") | _NOISE | {role: role for role in _ROLES}
@@ -186,13 +127,11 @@ class _Stack:
             _check_pixels(dataset, role, self.path)
         return places
 
-    def _name_bands(self, file: h5py.File, dataset: h5py.Dataset) -> list[str]:
+    def _name_bands(self, file: Hdf5, dataset: h5py.Dataset) -> list[str]:
         lengths = (dataset.shape[3], dataset.shape[1])
-        for owner in (dataset, file):
-            if "bands" in owner.attrs:
-                given = owner.attrs["bands"]
-                words = [given] if isinstance(given, (str, bytes)) else list(np.ravel(given))
-                texts = [word.decode() if isinstance(word, bytes) else str(word) for word in words]
+        for owner in (file.attributes_of(dataset), file.attributes_of()):
+            if "bands" in owner:
+                texts = [str(word) for word in np.ravel(owner["bands"])]
                 texts = texts[0].replace(",", " ").split() if len(texts) == 1 else texts
                 names = [self.survey.band_named(text, any_case=True) or text for text in texts]
                 if len(names) in lengths:
@@ -285,73 +224,28 @@ def _has_rows(dataset: h5py.Dataset, count: int) -> bool:
     return bool(dataset.shape) and dataset.shape[0] == count and 0 not in dataset.shape
 
 
-def _row_bytes(dataset: h5py.Dataset) -> int:
-    return math.prod(dataset.shape[1:]) * dataset.dtype.itemsize
-
-
-def _chunk_bytes(dataset: h5py.Dataset) -> int:
-    return math.prod(dataset.chunks or (1,)) * dataset.dtype.itemsize
-
-
-def _list_datasets(file: h5py.File, path: str) -> dict[str, h5py.Dataset]:
-    """Return the datasets of a file by the last part of their names, the outermost of each; links are not followed."""
-    found: dict[str, h5py.Dataset] = {}
-    groups, seen = [file["/"]], 0
-    for _ in range(_MAX_DEPTH):
-        inner = []
-        for group in groups:
-            for name in group:
-                seen += 1
-                if seen > _MAX_OBJECTS:
-                    raise Rejected("bad_header", f"more than {_MAX_OBJECTS} groups and datasets", path)
-                if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-                    continue
-                item = group[name]
-                if isinstance(item, h5py.Group):
-                    inner.append(item)
-                elif isinstance(item, h5py.Dataset):
-                    _check_storage(item, path)
-                    found.setdefault(name, item)
-        groups = inner
-    return found
-
-
-def _check_storage(dataset: h5py.Dataset, path: str) -> None:
-    """Refuse a dataset whose values are not plainly in the file."""
-    if dataset.external or dataset.is_virtual:
-        detail = "its values are in other files; copy them into this one"
-        raise Rejected("external_data", detail, path, str(dataset.name))
-    settings = dataset.id.get_create_plist()
-    codes = {settings.get_filter(k)[0] for k in range(settings.get_nfilters())}
-    if codes - _FILTERS:
-        detail = f"filter {min(codes - _FILTERS)} is a plug-in; write it with gzip, lzf or uncompressed"
-        raise Rejected("unknown_filter", detail, path, str(dataset.name))
-
-
 def _check_pixels(dataset: h5py.Dataset, role: str, path: str) -> None:
     if 0 in dataset.shape:
         detail = f"{dataset.name} has the shape {dataset.shape}: no pixels"
         raise Rejected("no_pixels", detail, path, str(dataset.name))
-    chunk, stamp = _chunk_bytes(dataset), _row_bytes(dataset)
+    chunk, stamp = chunk_bytes(dataset), row_bytes(dataset)
     declared, stored = stamp * dataset.shape[0], dataset.id.get_storage_size()
     if dataset.dtype.kind not in ("fiub" if role == "mask" else "fiu"):
         raise Rejected(
             "bad_header", f"{dataset.name} holds no numbers ({dataset.dtype})", path, str(dataset.name)
         )
-    if chunk > _MAX_CHUNK or stamp > _MAX_STAMP or declared > _MAX_RATIO * stored:
+    if chunk > MAX_CHUNK or stamp > MAX_ROW or declared > _MAX_RATIO * stored:
         detail = f"{dataset.name} declares {declared:.3g} bytes in chunks of {chunk}, of which {stored} are in the file"
         raise Rejected("too_large", detail, path, str(dataset.name))
 
 
-def _read_attributes(owner: Any) -> dict[str, Any]:
-    """Return what the attributes of a file or dataset say, as header keywords."""
+def _make_cards(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what attributes of a file or dataset say, as header keywords."""
     cards = {}
-    for name in owner.attrs:
-        key = _ATTRIBUTES.get(name.lower())
+    for name, value in attributes.items():
+        key = _ATTRIBUTES.get(name)
         if key is None:
             continue
-        value = owner.attrs[name]
-        value = value.decode(errors="replace") if isinstance(value, bytes) else value
         if isinstance(value, str):
             cards[key] = value.encode("ascii", "replace").decode()[:60]
         elif np.size(value) == 1 and np.isfinite(np.asarray(value, float)).all():

@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.fuzz import FAULTS, FILES, PIXELS, damage, read_everything
+from benchmarks.damage import FAULTS, damage, file_suffix
+from benchmarks.fuzz import FILES, PIXELS, read_everything
 from lenspipe.core.errors import Rejected
 
 SECONDS = float(os.environ.get("LENSPIPE_FUZZ_SECONDS", "60"))
@@ -28,7 +29,7 @@ def read(tmp_path_factory):
     folder = tmp_path_factory.mktemp("fuzz")
 
     def write_and_read(kind: str, content: bytes) -> str:
-        path = folder / ("t.fits.gz" if kind == "zipped" else "t.fits")
+        path = folder / f"t{file_suffix(kind)}"
         path.write_bytes(content)
         try:
             return "read" if read_everything(str(path)) == PIXELS[kind] else "changed"
