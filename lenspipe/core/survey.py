@@ -6,6 +6,7 @@ another survey and changes what differs.
 
 from __future__ import annotations
 
+import math
 import tomllib
 from collections.abc import Sequence
 from functools import cache
@@ -19,6 +20,8 @@ from lenspipe.core.errors import ConfigError
 
 #: AB zero point of a flux in nJy: m = 31.4 - 2.5 log10(f / nJy).
 NJY_ZERO_POINT = 31.4
+#: FWHM of a Gaussian, in units of its sigma.
+FWHM_PER_SIGMA = math.sqrt(8.0 * math.log(2.0))
 
 
 #: Of the noise: at lags of 1, 2, ... pixels along an axis, or rows [dy][dx] from lag (0, 0) on.

@@ -161,12 +161,15 @@ def choose_terms(arrays: Mapping[str, np.ndarray], start: int, count: int) -> di
 
 
 def _psf_terms(beta: np.ndarray) -> dict[str, np.ndarray]:
-    """Return psf_sigma [FWHM] and psf_weight (n, b, m) of indices (n, b), as few terms as the PSFs at hand need."""
+    """Return psf_sigma [FWHM] and psf_weight (n, b, m) of indices (n, b), filled up with terms of weight 0."""
     values, inverse = np.unique(np.where(np.isfinite(beta), beta, np.inf), return_inverse=True)
-    terms = [np.stack(parts) for parts in zip(*map(moffat_gaussians, values), strict=True)]
-    needed = 1 if np.all(np.isinf(values)) else terms[0].shape[1]
+    terms = [moffat_gaussians(value) for value in values]
+    sigma, weight = np.ones((2, len(terms), max(len(part) for part, _ in terms)))
+    weight[:] = 0.0
+    for k, (widths, shares) in enumerate(terms):
+        sigma[k, : len(widths)], weight[k, : len(widths)] = widths, shares
     inverse = inverse.reshape(beta.shape)
-    return {"psf_sigma": terms[0][inverse, :needed], "psf_weight": terms[1][inverse, :needed]}
+    return {"psf_sigma": sigma[inverse], "psf_weight": weight[inverse]}
 
 
 def _gaussian_terms(light: Mapping[str, np.ndarray], narrowest: np.ndarray) -> dict[str, np.ndarray]:
