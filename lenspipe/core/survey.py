@@ -48,6 +48,9 @@ class Band(BaseModel):
     exposure: float = Field(gt=0, description="total exposure time [s]")
     read_noise: float = Field(0.0, ge=0, description="read noise per exposure [electrons]")
     n_exposures: int = Field(1, ge=1, description="number of exposures in the coadd")
+    full_well: float = Field(
+        1e5, gt=0, description="charge at which a pixel of one exposure saturates [electrons]; sky included"
+    )
     noise_correlation: Correlation | None = Field(
         None, description="correlation of the noise in this band, where it is not the survey's"
     )
@@ -55,6 +58,27 @@ class Band(BaseModel):
     def electrons_per_njy(self) -> float:
         """Return the number of electrons that one nJy gives in the whole exposure."""
         return self.exposure * 10 ** (0.4 * (self.electrons_zero_point - NJY_ZERO_POINT))
+
+    def sky_flux(self, pixel_scale: float) -> float:
+        """Return the flux of the sky in a pixel [nJy]."""
+        return 10 ** (0.4 * (NJY_ZERO_POINT - self.sky)) * pixel_scale**2
+
+    def saturation(self, pixel_scale: float) -> float:
+        """Return the flux, above the sky, that a pixel [nJy] holds: the full well of one exposure.
+
+        Raises
+        ------
+        ConfigError
+            If the sky alone fills the pixels.
+        """
+        room = self.full_well * self.n_exposures / self.electrons_per_njy() - self.sky_flux(pixel_scale)
+        if room <= 0.0:
+            raise ConfigError(
+                f"the sky alone saturates an exposure of {self.exposure / self.n_exposures:g} s: full_well must "
+                f"exceed its {self.full_well - room * self.electrons_per_njy() / self.n_exposures:.3g} electrons, "
+                f"received {self.full_well:g}; raise n_exposures (now {self.n_exposures}) or full_well"
+            )
+        return room
 
     def exposure_fwhm(self) -> float:
         """Return the median PSF FWHM of a single exposure [arcsec]."""
@@ -67,7 +91,7 @@ class Band(BaseModel):
     def sky_sigma(self, pixel_scale: float) -> float:
         """Return the noise of an empty pixel [nJy]: sky Poisson and read noise of all exposures."""
         gain = self.electrons_per_njy()
-        sky_electrons = gain * 10 ** (0.4 * (NJY_ZERO_POINT - self.sky)) * pixel_scale**2
+        sky_electrons = gain * self.sky_flux(pixel_scale)
         return (sky_electrons + self.n_exposures * self.read_noise**2) ** 0.5 / gain
 
 
@@ -152,6 +176,22 @@ class Survey(BaseModel):
         """Return the noise's correlation in each band."""
         own = [self.bands[band].noise_correlation for band in bands]
         return [self.noise_correlation if values is None else values for values in own]
+
+    def saturation(self, bands: Sequence[str]) -> list[float]:
+        """Return the flux [nJy per pixel] from which pixels are saturated, in each band.
+
+        Raises
+        ------
+        ConfigError
+            If the sky alone saturates a band; the message names it.
+        """
+        levels = []
+        for band in bands:
+            try:
+                levels.append(self.bands[band].saturation(self.pixel_scale))
+            except ConfigError as error:
+                raise ConfigError(f"survey {self.name!r}, bands.{band}: {error}") from None
+        return levels
 
     def psf_betas(self, bands: Sequence[str]) -> dict[str, float]:
         """Return the truth columns of the PSF's shape: ``psf_beta``, and ``psf_beta_<band>`` where bands differ."""

@@ -93,7 +93,7 @@ def redraw(
             struck = are_struck(seed, part)  # what makes an artifact one is no noise
             seen = strike(seen, sky, seed, ids, struck, central=True)
             if not section.noiseless and section.scene == "full":
-                seen = spoil(seen, sky, seed, ids, effects, struck)
+                seen = spoil(seen, sky, survey.saturation(bands), seed, ids, effects, struck)
             image[rows] = seen
     return image
 

@@ -24,7 +24,7 @@ from lenspipe.imaging.noise import correlate_bands, find_empty
 from lenspipe.imaging.observe import noise_sigma
 from lenspipe.io.files import replacing
 from lenspipe.lensing.light import sersic_constants
-from lenspipe.simulate.artifacts import SATURATION, saturate
+from lenspipe.simulate.artifacts import saturate
 from lenspipe.simulate.colours import flux_njy
 from lenspipe.simulate.parts import galaxy_scene, source_scene
 from lenspipe.simulate.render import render
@@ -81,8 +81,9 @@ def render_tile(
     for b in range(len(bands)):
         # as a pipeline does: faint galaxies and wings have a part in what it takes for the sky
         flux[..., b] -= flux[..., b][find_empty(flux[..., b])].mean()
-    flux = saturate(flux)
-    mask = np.where(flux >= SATURATION, SATURATED, 0).astype(np.int16)
+    full = survey.saturation(bands)
+    flux = saturate(flux, full)
+    mask = np.where(flux >= full, SATURATED, 0).astype(np.int16)
     bad = rng.random((tiles.size, tiles.size)) < BAD_FRACTION
     bad[:, rng.integers(tiles.size)] = True  # one dead column
     mask[bad] |= BAD
@@ -108,7 +109,7 @@ def write_tile(folder: str | Path, survey: Survey, tile: dict[str, Any], weights
         write_band(
             paths[-1], survey, name, tile["name"], tile["wcs"], tile["flux"][:, :, b],
             tile["weight"][:, :, b] if weights else None, tile["mask"][:, :, b], tile["psf"][:, :, b],
-            float(tile["psf_fwhm"][b]), survey.bands[name].electrons_per_njy(), SATURATION,
+            float(tile["psf_fwhm"][b]), survey.bands[name].electrons_per_njy(), survey.saturation([name])[0],
         )  # fmt: skip
     return paths
 

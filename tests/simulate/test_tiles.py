@@ -17,7 +17,6 @@ from lenspipe.simulate.strip import LENS_SEPARATION, noise_at, seeing_at
 from lenspipe.simulate.tiles import (
     BAD,
     SATURATED,
-    SATURATION,
     cut_tile,
     draw_sky,
     mock_spectroscopy,
@@ -126,7 +125,7 @@ def test_bright_stars_saturate(sky):
     rows, columns = np.nonzero(saturated)
     assert np.ptp(rows) > 2 * np.ptp(columns)  # the charge bled along the columns
     assert 4 < np.ptp(columns) < 40
-    assert tile["flux"][..., 1].max() == pytest.approx(SATURATION)
+    assert tile["flux"][..., 1].max() == pytest.approx(DES.saturation(BANDS)[1])
 
 
 def test_files(tmp_path, sky, both):
