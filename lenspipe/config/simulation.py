@@ -52,6 +52,8 @@ class RealismSection(Section):
     )
 
 
+#: What full scenes have unless told otherwise.
+FULL = RealismSection()
 #: Nothing but a lens galaxy, a source, PSF and noise.
 PLAIN = RealismSection(
     misaligned=False, clumps=False, satellites=0.0, neighbours=False, correlated_noise=False,

@@ -65,6 +65,21 @@ def source_scene(truth: Table, bands: Sequence[str], u: np.ndarray | None = None
     return _scene(truth, bands, no_light(len(truth), len(bands)), source)
 
 
+def move_lenses(truth: Table, dx: np.ndarray, dy: np.ndarray) -> Table:
+    """Return truth rows whose images are moved by (dx, dy) [arcsec], each as a whole.
+
+    The shear acts about the stamp's centre (`sie.shear`): the unlensed source moves by that much less.
+    """
+    moved, turn = truth.copy(), 2.0 * np.radians(np.nan_to_num(np.asarray(truth["phi_ext"], float)))
+    gamma = np.nan_to_num(np.asarray(truth["gamma_ext"], float))
+    gamma_1, gamma_2 = -gamma * np.cos(turn), -gamma * np.sin(turn)
+    moved["x_lens"] += dx
+    moved["y_lens"] += dy
+    moved["x_src"] += dx - gamma_1 * dx - gamma_2 * dy
+    moved["y_src"] += dy - gamma_2 * dx + gamma_1 * dy
+    return moved
+
+
 _GALAXY = ("x_lens", "y_lens", "r_lens", "r_bulge", "n_lens", "q_light", "phi_light")
 _SOURCE = {"x": "x_src", "y": "y_src", "r_eff": "r_src", "q": "q_src", "phi": "phi_src"}
 

@@ -100,6 +100,14 @@ def to_lens_frame(
     )  # fmt: skip
 
 
+def image_reach(
+    theta_e: np.ndarray, q: np.ndarray, beta: np.ndarray, r_src: np.ndarray, q_src: np.ndarray
+) -> np.ndarray:
+    """Return how far from the lens the images of sources at a distance `beta` reach (n,) [arcsec], blur aside."""
+    # within theta_e + beta, farther out along the minor axis of the mass
+    return (theta_e + beta) / q**0.25 + 2.0 * r_src / np.sqrt(q_src)
+
+
 @dataclass(frozen=True)
 class Lines:
     """Where the light of a line of sight's direction comes from, arrays that broadcast to (n, directions).

@@ -34,6 +34,7 @@ def draw_lenses(
     attempt: int = 0,
     purpose: str = "lens",
     full: bool = False,
+    conditions: dict[str, np.ndarray] | None = None,
 ) -> Table:
     """Return one detectable lens per sample id, in their order.
 
@@ -55,6 +56,8 @@ def draw_lenses(
         Names the streams.
     full : bool
         Whether the light may differ from the mass in angle and axis ratio, and from de Vaucouleurs.
+    conditions : dict of ndarray (n,), optional
+        How the coadd is where each lens stands, as `draw_conditions` has it, which it stands in for.
 
     Returns
     -------
@@ -70,7 +73,7 @@ def draw_lenses(
     ids = np.asarray(sample_ids, dtype=np.int64)
     if not len(ids):  # a table without rows has its columns all the same
         return draw_lenses(survey, seed, [0], bands, min_snr, attempt, purpose, full)[:0]
-    conditions = draw_conditions(survey, seed, ids, bands)
+    conditions = conditions or draw_conditions(survey, seed, ids, bands)
     streams = f"{purpose}/{attempt}"
     drawn, trials = [], 0
     for start in range(0, len(ids), _GROUP):

@@ -14,7 +14,7 @@ import numpy as np
 
 from lenspipe.lensing.gaussians import moffat_gaussians
 from lenspipe.lensing.light import sersic_constants
-from lenspipe.simulate.polar import trace_lines
+from lenspipe.simulate.polar import image_reach, trace_lines
 
 #: Cells along a side of the grid, and the widest that one may be [sigma of the sharpest PSF with its pixel].
 _SIDES, _WIDEST = (24, 32, 48, 96, 192), 0.75
@@ -100,9 +100,7 @@ def arcs_snr(
 def _reach(where: np.ndarray, flux: np.ndarray) -> np.ndarray:
     """Return how far from the lens a source's images lie [arcsec]; 0 if it has no light."""
     theta_e, q, _, _, x, y, r_src, q_src, _, _ = where
-    # within theta_e + beta, farther out along the minor axis of the mass
-    reach = (theta_e + np.hypot(x, y)) / q**0.25 + 2.0 * r_src / np.sqrt(q_src)
-    return np.where(np.any(flux > 0.0, axis=1), reach, 0.0)
+    return np.where(np.any(flux > 0.0, axis=1), image_reach(theta_e, q, np.hypot(x, y), r_src, q_src), 0.0)
 
 
 def _ways(where: np.ndarray, flux: np.ndarray, blur: np.ndarray) -> Iterator[tuple[np.ndarray, int, int]]:
