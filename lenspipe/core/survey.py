@@ -145,7 +145,9 @@ class Survey(BaseModel):
     description: str = ""
     source: str = Field("", description="where the numbers come from")
     pixel_scale: float = Field(gt=0, description="arcsec per pixel")
-    stamp_size: int = Field(64, ge=16, description="default side of a simulated stamp [px]")
+    stamp_size: int = Field(
+        64, ge=16, description="default side of a simulated stamp [px]; wider lenses are not drawn"
+    )
     model_bands: tuple[str, ...] = Field(description="bands that simulations and models use, in order")
     detection_band: str = Field(description="band in which sources are detected")
     rgb: tuple[str, str, str] = Field(description="bands shown as red, green and blue")
