@@ -203,6 +203,10 @@ class Survey(BaseModel):
             out |= {f"psf_beta_{band}": value for band, value in values.items()}
         return out
 
+    def reference_band(self, bands: Sequence[str]) -> str:
+        """Return the band that stands for all: the detection band, or the last where it is not among them."""
+        return self.detection_band if self.detection_band in bands else bands[-1]
+
     def band_named(self, text: str, any_case: bool = False) -> str:
         """Return the band that a word of a file name or header means, or an empty string.
 

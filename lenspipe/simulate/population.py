@@ -18,10 +18,10 @@ from scipy.special import ndtri
 from lenspipe.core.rng import stream_keys, uniforms
 from lenspipe.core.survey import Survey
 from lenspipe.simulate.candidates import first_detectable
+from lenspipe.simulate.sources import LEAST_Q
 
 #: Light against mass (Koopmans et al. 2006, Bolton et al. 2008): scatter of angle [deg], q and ln n about 4.
 MISALIGNMENT, Q_SCATTER, LN_N_SCATTER, N_RANGE = 10.0, 0.1, 0.2, (2.5, 6.0)
-LEAST_Q = 0.2  # of mass and of light
 _GROUP = 4096  # samples at a time
 
 

@@ -134,6 +134,15 @@ def test_a_psf_has_one_index_or_one_of_each_band():
     assert hsc.psf_betas(("r",)) == {"psf_beta": hsc.bands["r"].psf_beta}
 
 
+def test_the_reference_band_is_that_of_detection_where_there_is_one():
+    des = load_survey("des")
+    assert [des.reference_band(bands) for bands in (("g", "r", "i"), ("i", "z"), ("g", "r"))] == [
+        "i",
+        "i",
+        "r",
+    ]
+
+
 def test_a_band_may_have_noise_of_its_own():
     des = load_survey("des")
     own = des.bands["g"].model_copy(update={"noise_correlation": ((1.0, 0.1), (0.1, 0.1))})
