@@ -22,7 +22,7 @@ def galaxy_scene(truth: Table, bands: Sequence[str]) -> Scene:
     truth : Table
         ``x_lens``, ``y_lens``, ``r_lens``, ``r_bulge`` [arcsec], ``n_lens``, ``q_light``, ``phi_light`` [deg],
         ``mag_lens_<band>``, ``bulge_<band>`` (its share of the light; NaN = one component), ``psf_fwhm_<band>``,
-        ``psf_beta``.
+        ``psf_beta`` or ``psf_beta_<band>``.
     bands : sequence of str
     """
     light = galaxy_light(truth, bands)
@@ -50,7 +50,7 @@ def source_scene(truth: Table, bands: Sequence[str], u: np.ndarray | None = None
     Parameters
     ----------
     truth : Table
-        Lens and source columns of contract.md, ``psf_fwhm_<band>``, ``psf_beta``.
+        Lens and source columns of contract.md, ``psf_fwhm_<band>``, ``psf_beta`` or ``psf_beta_<band>``.
     bands : sequence of str
     u : ndarray (n, CLUMP_UNIFORMS), optional
         Uniform numbers of clumpy discs with a bulge (`morphology.clumpy_disc`), which then stand in for single

@@ -59,7 +59,8 @@ def simulate_stamps(
     noise_sigma : ndarray (n, b), float32
         Noise of an empty pixel [nJy], also of noiseless sets.
     truth : Table
-        Columns of contract.md but shard and row. mu and the signal-to-noise are computed on the host so that
+        Columns of contract.md but shard and row; ``psf_beta_<band>``, each band's own Moffat index, where the bands
+        differ (``psf_beta`` is then the first band's). mu and the signal-to-noise are computed on the host so that
         they are the same everywhere (`measure.expect_arcs`): as the images have them to 1 % (one sigma).
     """
     truth = draw_truth(survey, seed, sample_ids, section, bands)
