@@ -103,7 +103,8 @@ def draw_conditions(
 ) -> dict[str, np.ndarray]:
     """Return psf_fwhm_<band> [arcsec], sky_sigma_<band> [nJy per pixel], psf_beta of each sample's coadd.
 
-    Also psf_beta_<band>, where the bands differ in it (`Survey.psf_betas`). The first two scatter log-normally about the survey's, by a single exposure's scatter over the root of their number.
+    Also psf_beta_<band>, where the bands differ in it (`Survey.psf_betas`). The first two scatter log-normally about
+    the survey's, by a single exposure's scatter over the root of their number.
     """
     normal = ndtri(uniforms(seed, "conditions", sample_ids, 24 * -(-len(bands) // 12)))
     out: dict[str, np.ndarray] = {}
