@@ -29,9 +29,10 @@ from lenspipe.config.sections import (
     TrainSection,
     TrainSections,
 )
-from lenspipe.config.simulation import MIXTURE, PLAIN, RealismSection, SimulateSection, TilesSection
+from lenspipe.config.simulation import FULL, MIXTURE, PLAIN, RealismSection, SimulateSection, TilesSection
 
 __all__ = [
+    "FULL",
     "MIXTURE",
     "PLAIN",
     "TARGETS",

@@ -37,7 +37,9 @@ class RealismSection(Section):
     misaligned: bool = Field(True, description="lens light is not exactly shaped and turned like its mass")
     clumps: bool = Field(True, description="sources have star-forming knots and a bulge")
     satellites: float = Field(0.25, ge=0, le=1, description="share of early types that have a satellite")
-    neighbours: bool = Field(True, description="galaxies and stars along the line of sight")
+    neighbours: bool = Field(
+        True, description="galaxies and stars along the line of sight, as faint as the survey sees"
+    )
     correlated_noise: bool = Field(True, description="noise as resampling leaves it, see noise_correlation")
     astrometry: float = Field(0.1, ge=0, description="offsets between the bands along an axis, rms [px]")
     masked: float = Field(
@@ -52,6 +54,8 @@ class RealismSection(Section):
     )
 
 
+#: What full scenes have unless told otherwise.
+FULL = RealismSection()
 #: Nothing but a lens galaxy, a source, PSF and noise.
 PLAIN = RealismSection(
     misaligned=False, clumps=False, satellites=0.0, neighbours=False, correlated_noise=False,

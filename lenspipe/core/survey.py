@@ -6,6 +6,7 @@ another survey and changes what differs.
 
 from __future__ import annotations
 
+import math
 import tomllib
 from collections.abc import Sequence
 from functools import cache
@@ -19,6 +20,8 @@ from lenspipe.core.errors import ConfigError
 
 #: AB zero point of a flux in nJy: m = 31.4 - 2.5 log10(f / nJy).
 NJY_ZERO_POINT = 31.4
+#: FWHM of a Gaussian, in units of its sigma.
+FWHM_PER_SIGMA = math.sqrt(8.0 * math.log(2.0))
 
 
 #: Of the noise: at lags of 1, 2, ... pixels along an axis, or rows [dy][dx] from lag (0, 0) on.
@@ -45,6 +48,9 @@ class Band(BaseModel):
     exposure: float = Field(gt=0, description="total exposure time [s]")
     read_noise: float = Field(0.0, ge=0, description="read noise per exposure [electrons]")
     n_exposures: int = Field(1, ge=1, description="number of exposures in the coadd")
+    full_well: float = Field(
+        1e5, gt=0, description="charge at which a pixel of one exposure saturates [electrons]; sky included"
+    )
     noise_correlation: Correlation | None = Field(
         None, description="correlation of the noise in this band, where it is not the survey's"
     )
@@ -52,6 +58,27 @@ class Band(BaseModel):
     def electrons_per_njy(self) -> float:
         """Return the number of electrons that one nJy gives in the whole exposure."""
         return self.exposure * 10 ** (0.4 * (self.electrons_zero_point - NJY_ZERO_POINT))
+
+    def sky_flux(self, pixel_scale: float) -> float:
+        """Return the flux of the sky in a pixel [nJy]."""
+        return 10 ** (0.4 * (NJY_ZERO_POINT - self.sky)) * pixel_scale**2
+
+    def saturation(self, pixel_scale: float) -> float:
+        """Return the flux, above the sky, that a pixel [nJy] holds: the full well of one exposure.
+
+        Raises
+        ------
+        ConfigError
+            If the sky alone fills the pixels.
+        """
+        room = self.full_well * self.n_exposures / self.electrons_per_njy() - self.sky_flux(pixel_scale)
+        if room <= 0.0:
+            raise ConfigError(
+                f"the sky alone saturates an exposure of {self.exposure / self.n_exposures:g} s: full_well must "
+                f"exceed its {self.full_well - room * self.electrons_per_njy() / self.n_exposures:.3g} electrons, "
+                f"received {self.full_well:g}; raise n_exposures (now {self.n_exposures}) or full_well"
+            )
+        return room
 
     def exposure_fwhm(self) -> float:
         """Return the median PSF FWHM of a single exposure [arcsec]."""
@@ -64,7 +91,7 @@ class Band(BaseModel):
     def sky_sigma(self, pixel_scale: float) -> float:
         """Return the noise of an empty pixel [nJy]: sky Poisson and read noise of all exposures."""
         gain = self.electrons_per_njy()
-        sky_electrons = gain * 10 ** (0.4 * (NJY_ZERO_POINT - self.sky)) * pixel_scale**2
+        sky_electrons = gain * self.sky_flux(pixel_scale)
         return (sky_electrons + self.n_exposures * self.read_noise**2) ** 0.5 / gain
 
 
@@ -118,7 +145,9 @@ class Survey(BaseModel):
     description: str = ""
     source: str = Field("", description="where the numbers come from")
     pixel_scale: float = Field(gt=0, description="arcsec per pixel")
-    stamp_size: int = Field(64, ge=16, description="default side of a simulated stamp [px]")
+    stamp_size: int = Field(
+        64, ge=16, description="default side of a simulated stamp [px]; wider lenses are not drawn"
+    )
     model_bands: tuple[str, ...] = Field(description="bands that simulations and models use, in order")
     detection_band: str = Field(description="band in which sources are detected")
     rgb: tuple[str, str, str] = Field(description="bands shown as red, green and blue")
@@ -150,6 +179,22 @@ class Survey(BaseModel):
         own = [self.bands[band].noise_correlation for band in bands]
         return [self.noise_correlation if values is None else values for values in own]
 
+    def saturation(self, bands: Sequence[str]) -> list[float]:
+        """Return the flux [nJy per pixel] from which pixels are saturated, in each band.
+
+        Raises
+        ------
+        ConfigError
+            If the sky alone saturates a band; the message names it.
+        """
+        levels = []
+        for band in bands:
+            try:
+                levels.append(self.bands[band].saturation(self.pixel_scale))
+            except ConfigError as error:
+                raise ConfigError(f"survey {self.name!r}, bands.{band}: {error}") from None
+        return levels
+
     def psf_betas(self, bands: Sequence[str]) -> dict[str, float]:
         """Return the truth columns of the PSF's shape: ``psf_beta``, and ``psf_beta_<band>`` where bands differ."""
         values = {band: self.bands[band].psf_beta for band in bands}
@@ -157,6 +202,10 @@ class Survey(BaseModel):
         if len(set(values.values())) > 1:
             out |= {f"psf_beta_{band}": value for band, value in values.items()}
         return out
+
+    def reference_band(self, bands: Sequence[str]) -> str:
+        """Return the band that stands for all: the detection band, or the last where it is not among them."""
+        return self.detection_band if self.detection_band in bands else bands[-1]
 
     def band_named(self, text: str, any_case: bool = False) -> str:
         """Return the band that a word of a file name or header means, or an empty string.

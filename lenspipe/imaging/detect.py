@@ -11,7 +11,7 @@ from astropy.table import Table, vstack
 from scipy.ndimage import binary_dilation, gaussian_filter
 from scipy.spatial import cKDTree
 
-from lenspipe.core.survey import NJY_ZERO_POINT
+from lenspipe.core.survey import FWHM_PER_SIGMA, NJY_ZERO_POINT
 from lenspipe.core.types import BandImage
 from lenspipe.imaging.blocks import cut_image, split_length
 from lenspipe.imaging.sky import map_background
@@ -62,7 +62,7 @@ def detect_sources(
             image.flux, bad, filter_size=3, bkg_estimator=MedianBackground(), exclude_percentile=90.0
         )
         flux = np.where(bad, np.float32(0), image.flux - background)
-        width = image.psf_fwhm / image.pixel_scale / 2.3548
+        width = image.psf_fwhm / image.pixel_scale / FWHM_PER_SIGMA
         smooth = gaussian_filter(flux, width, mode="constant")
         noise = _smoothed_noise(image, smooth, bad, width)
         segments = segment(smooth, detect_sigma * noise, detect_pixels, mask=bad)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from lenspipe.core.survey import FWHM_PER_SIGMA
+
 _ITERATIONS = 30
 _REACH = 4.0  # arcsec, half-width of the light that is looked at
 _APERTURE, _LEAST_APERTURE = 3.0, 1.5  # half-light radii, arcsec
@@ -41,7 +43,7 @@ def measure_galaxies(
     axis = (np.arange(image.shape[1]) - 0.5 * (image.shape[1] - 1)) * pixel_scale
     seeing = np.mean(psf_fwhm, axis=1)
     x, y, moments = _weighted_moments(summed, axis, (0.6 * seeing) ** 2)
-    moments = moments - ((seeing / 2.3548) ** 2)[:, None, None] * np.eye(2)
+    moments = moments - ((seeing / FWHM_PER_SIGMA) ** 2)[:, None, None] * np.eye(2)
     half_difference = 0.5 * (moments[:, 1, 1] - moments[:, 0, 0])
     mean, reach = 0.5 * np.trace(moments, axis1=1, axis2=2), np.hypot(half_difference, moments[:, 0, 1])
     # a galaxy that the PSF hides is round for all we can see
@@ -80,7 +82,7 @@ def point_like(image: np.ndarray, noise_sigma: np.ndarray, psf_fwhm: float, pixe
         [arcsec]
     """
     size = image.shape[1]
-    psf = (psf_fwhm / pixel_scale / 2.3548) ** 2 + 1.0 / 12.0
+    psf = (psf_fwhm / pixel_scale / FWHM_PER_SIGMA) ** 2 + 1.0 / 12.0
     window = 4.0 * psf
     half = min(image.shape[1] // 2, int(np.ceil(3.0 * np.sqrt(window))) + 3)
     middle = image.shape[1] // 2

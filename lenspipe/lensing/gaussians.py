@@ -11,16 +11,23 @@ from functools import lru_cache
 
 import numpy as np
 
+from lenspipe.core.survey import FWHM_PER_SIGMA
 from lenspipe.lensing.light import sersic_constants
 
 #: Gaussians of a Sersic profile.
 SERSIC_TERMS = 20
-#: Gaussians of a Moffat profile.
-MOFFAT_TERMS = 8
-#: 1 / beta -> ln of the largest sigma [FWHM], and ln of the smallest, found likewise.
-_MOFFAT_HIGH = np.array([(1 / 20, -0.21), (1 / 8, 0.28), (1 / 4.765, 0.83), (1 / 3.5, 1.18), (1 / 3, 1.35),
-                         (1 / 2.5, 1.51), (1 / 1.8, 2.15), (1 / 1.5, 2.75)])  # fmt: skip
-_MOFFAT_LOW = -1.24
+#: Gaussians of a Moffat profile, and of one with wings broader than those of beta = 2.5.
+MOFFAT_TERMS, BROAD_MOFFAT_TERMS = 8, 10
+_BROAD = 2.5
+#: 1 / beta -> ln smallest, ln largest sigma [FWHM], found likewise.
+_MOFFAT_SPAN = np.array(
+    [(1 / 20, -1.24, -0.21), (1 / 8, -1.24, 0.28), (1 / 4.765, -1.24, 0.83), (1 / 3.5, -1.24, 1.18),
+     (1 / 3, -1.24, 1.35), (1 / 2.5, -1.24, 1.51)]
+)  # fmt: skip
+_BROAD_SPAN = np.array(
+    [(1 / 2.5, -1.32, 2.04), (1 / 2.1, -1.36, 2.20), (1 / 1.8, -1.40, 2.32), (1 / 1.5, -1.44, 2.56),
+     (1 / 1.2, -1.44, 3.24)]
+)  # fmt: skip
 #: Index n -> (ln smallest, ln largest sigma) [r_eff], from a search for the least error after convolution.
 _SPAN = np.array(
     [
@@ -64,12 +71,13 @@ def sersic_gaussians(n: float) -> tuple[np.ndarray, np.ndarray]:
 
 @lru_cache(maxsize=256)
 def moffat_gaussians(beta: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return (sigma, weight), (MOFFAT_TERMS,) each, of a Moffat profile of FWHM 1 and total flux 1.
+    """Return (sigma, weight) of the Gaussians, narrowest first, of a Moffat profile of FWHM 1 and total flux 1.
 
     sigma is in units of the FWHM. A Moffat profile is a mixture of Gaussians: (1 + s)^-beta is the mean of
-    exp(-t s) over t ~ Gamma(beta). Infinite or NaN beta is a Gaussian: one term, the others have weight 0.
-    Within 4e-4 of the exact profile for beta >= 3, 7e-4 at 2.5, 2e-3 at 1.8, 4e-3 at 1.5, as a
-    fraction of sqrt(brightness x peak).
+    exp(-t s) over t ~ Gamma(beta). MOFFAT_TERMS of them, below beta = 2.5 BROAD_MOFFAT_TERMS; one for an
+    infinite or NaN beta, which is a Gaussian. Within 4e-4 of the exact profile for beta >= 3, 7e-4 at 2.5,
+    2e-4 from 2.5 down to 1.8, 3e-4 at 1.5, as a fraction of sqrt(brightness x peak). What broad wings have
+    beyond 20 FWHM (0.3 % of the flux at 1.8) is no part of the sum.
 
     Raises
     ------
@@ -77,18 +85,23 @@ def moffat_gaussians(beta: float) -> tuple[np.ndarray, np.ndarray]:
         If beta is not greater than 1, where the flux is infinite.
     """
     if not np.isfinite(beta):
-        sigma, weight = np.ones(MOFFAT_TERMS), np.zeros(MOFFAT_TERMS)
-        sigma[0], weight[0] = 1.0 / np.sqrt(8.0 * np.log(2.0)), 1.0
-        return sigma, weight
+        return np.array([1.0 / FWHM_PER_SIGMA]), np.ones(1)
     if beta <= 1.0:
         raise ValueError(f"Moffat index must exceed 1, received {beta:g}")
-    high = np.interp(1.0 / beta, _MOFFAT_HIGH[:, 0], _MOFFAT_HIGH[:, 1])
-    sigma = np.exp(np.linspace(_MOFFAT_LOW, high, MOFFAT_TERMS))
-    r = np.append(0.0, np.geomspace(0.02, 12.0, 300))
+    broad = beta < _BROAD
+    span, terms = (_BROAD_SPAN, BROAD_MOFFAT_TERMS) if broad else (_MOFFAT_SPAN, MOFFAT_TERMS)
+    low, high = (np.interp(1.0 / beta, span[:, 0], span[:, column]) for column in (1, 2))
+    sigma = np.exp(np.linspace(low, high, terms))
+    end = 20.0 if broad else 12.0
+    r = np.append(0.0, np.geomspace(0.02, end, 300))
     steepness = 4.0 * np.expm1(np.log(2.0) / beta)
     light = (beta - 1.0) / np.pi * steepness * (1.0 + steepness * r * r) ** -beta
     scale = 1.0 / np.sqrt(light * light[0])
     matrix = np.exp(-0.5 * (r[:, None] / sigma) ** 2) / (2.0 * np.pi * sigma**2) * scale[:, None]
-    matrix = np.vstack([matrix, np.full(MOFFAT_TERMS, 10.0)])
-    weight = np.linalg.lstsq(matrix, np.append(light * scale, 10.0), rcond=1e-12)[0]
-    return sigma, weight / weight.sum()
+    # the flux, too: of broad wings that within the end, or what lies beyond would be piled up inside
+    within, flux = np.ones(terms), 1.0
+    if broad:
+        within, flux = -np.expm1(-0.5 * (end / sigma) ** 2), 1.0 - (1.0 + steepness * end**2) ** (1.0 - beta)
+    matrix = np.vstack([matrix, 10.0 * within])
+    weight = np.linalg.lstsq(matrix, np.append(light * scale, 10.0 * flux), rcond=1e-12)[0]
+    return sigma, weight if broad else weight / weight.sum()

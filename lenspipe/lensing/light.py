@@ -24,6 +24,10 @@ def sersic_bn(n: np.ndarray | float) -> np.ndarray:
     return gammaincinv(2.0 * np.asarray(n, np.float64), 0.5)
 
 
+#: Half-light radius of an exponential disc [scale lengths], 1.678.
+EXPONENTIAL_RADIUS = float(sersic_bn(1.0))
+
+
 def sersic_constants(n: np.ndarray | float) -> tuple[np.ndarray, np.ndarray]:
     """Return (b_n, norm) of Sersic indices, float64, computed on the host.
 

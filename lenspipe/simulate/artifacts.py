@@ -13,8 +13,6 @@ from lenspipe.imaging.cutout import fill_bad_pixels
 from lenspipe.imaging.noise import correlate_bands
 from lenspipe.imaging.observe import noise_sigma
 
-#: What a pixel can hold [nJy], for surveys like DES: stars of about 16 mag reach it.
-SATURATION = 1e5
 #: Cosmic rays left in a coadd: how many, length [px], brightness per pixel [sky noise].
 _RAYS, _RAY_LENGTH, _RAY_SIGMA = (1, 3), (2.0, 14.0), (8.0, 60.0)
 _HOLE = (1.0, 4.0)  # radius of a patch of unusable pixels [px]
@@ -54,16 +52,19 @@ def draw_noise(
     return (noise_sigma(image, gain, sky) * normal).astype(np.float32, copy=False)
 
 
-def saturate(image: np.ndarray, bleeding: bool = True) -> np.ndarray:
-    """Return images (..., y, x, b), nJy per pixel, whose pixels hold no more than `SATURATION`.
+def saturate(image: np.ndarray, full: Sequence[float] | np.ndarray, bleeding: bool = True) -> np.ndarray:
+    """Return images (..., y, x, b), nJy per pixel, whose pixels hold no more than the survey's can.
 
     Parameters
     ----------
+    image : ndarray (..., y, x, b)
+    full : sequence of float (b,)
+        What a pixel can hold [nJy] (`Survey.saturation`).
     bleeding : bool
         Whether the charge beyond flows along the column, half of it either way, and fills the next pixels; what
         reaches the image's edge is lost. Else it is all lost.
     """
-    full = np.asarray(SATURATION, image.dtype)
+    full = np.asarray(full, image.dtype)
     out = np.minimum(image, full)
     if not bleeding:
         return out
@@ -71,11 +72,12 @@ def saturate(image: np.ndarray, bleeding: bool = True) -> np.ndarray:
     columns = np.moveaxis(out, -3, -1)  # a view
     held = columns[over].astype(np.float64)  # (m, y)
     charge = 0.5 * (np.moveaxis(image, -3, -1)[over] - held)
+    most = np.broadcast_to(full, over.shape)[over]
     for order in (range(held.shape[1]), reversed(range(held.shape[1]))):
         carried = np.zeros(len(held))
         for y in order:
             total = held[:, y] + carried + charge[:, y]
-            held[:, y] = np.minimum(total, SATURATION)
+            held[:, y] = np.minimum(total, most)
             carried = total - held[:, y]
     columns[over] = held
     return out
@@ -102,8 +104,8 @@ def strike(
 
 
 def spoil(
-    image: np.ndarray, sky_sigma: np.ndarray, seed: int, sample_ids: np.ndarray, realism: RealismSection,
-    struck: np.ndarray,
+    image: np.ndarray, sky_sigma: np.ndarray, full: Sequence[float] | np.ndarray, seed: int,
+    sample_ids: np.ndarray, realism: RealismSection, struck: np.ndarray,
 ) -> np.ndarray:  # fmt: skip
     """Return noisy images as ingest hands them on: saturated, some with cosmic rays, filled pixels, a band less.
 
@@ -111,6 +113,8 @@ def spoil(
     ----------
     image : ndarray (n, y, x, b), float32
     sky_sigma : ndarray (n, b)
+    full : sequence of float (b,)
+        What a pixel can hold [nJy] (`Survey.saturation`).
     realism : RealismSection
         bleeding, cosmic_rays, masked and missing_bands are used.
     struck : ndarray (n,), bool
@@ -118,7 +122,7 @@ def spoil(
     """
     u = uniforms(seed, "faults", sample_ids, 6)
     n_bands = image.shape[-1]
-    out = saturate(image, realism.bleeding)
+    out = saturate(image, full, realism.bleeding)
     out = strike(out, sky_sigma, seed, sample_ids, ~struck & (u[:, 0] < realism.cosmic_rays), central=False)
     for k in np.flatnonzero(u[:, 2] < realism.masked):
         band = int(u[k, 3] * n_bands)

@@ -21,7 +21,7 @@ from lenspipe.core.rng import uniform_at
 from lenspipe.core.survey import Survey
 from lenspipe.lensing.cosmology import ARCSEC, SPEED_OF_LIGHT
 from lenspipe.simulate.colours import flux_njy, observed_magnitude
-from lenspipe.simulate.polar import lens_disc, magnification_range
+from lenspipe.simulate.polar import image_reach, lens_disc, magnification_range
 from lenspipe.simulate.selection import (
     MIN_MAGNIFICATION,
     best_seeing,
@@ -54,7 +54,8 @@ _SNR_SHARE = (0.4, 0.5)
 _TRIALS = 2**15  # candidates at a time
 _HOPELESS, _LEAST_ACCEPTANCE = 3_000_000, 1e-6  # after so many trials, fewer than this are too few
 _PLACES = 32  # in a sample's stream, that one candidate may use
-_CUTS = {"seeing": "blurred by the seeing", "mu": "magnified too little", "snr": "too faint"}
+_CUTS = {"seeing": "blurred by the seeing", "mu": "magnified too little", "snr": "too faint",
+         "stamp": "wider than the survey's stamps"}  # fmt: skip
 #: Parameters of `polar.lens_disc`, and columns that are not truth.
 _LENSING = ("theta_e", "q", "phi", "gamma_ext", "phi_ext", "x_src", "y_src", "r_src", "q_src", "phi_src")
 _INTERNAL = ("owner", "key", "place", "ratio", "mag_i", "radius", "most_mu", "snr")
@@ -160,7 +161,7 @@ def _hopeless(survey: Survey, min_snr: float, trials: int, hits: int, lost: dict
     told = ", of the rest ".join(f"{100 * share:.4g} % {_CUTS[cut]}" for cut, share in shares.items())
     return (
         f"survey {survey.name!r} has hardly any lens of S/N {min_snr:g}, {hits} in {trials} trials: most are "
-        f"{_CUTS[worst]} ({told}). Lower simulate.min_snr, or mend the survey's PSF, sky and exposure"
+        f"{_CUTS[worst]} ({told}). Lower simulate.min_snr, or mend the survey's PSF, sky, exposure and stamp_size"
     )
 
 
@@ -189,7 +190,7 @@ def _propose(survey: Survey, bands: Sequence[str], c: _Candidates, min_snr: floa
 def _screen(
     survey: Survey, bands: Sequence[str], c: _Candidates, conditions: dict[str, np.ndarray], min_snr: float
 ) -> None:
-    """Draw colours and angles; drop what a quick look shows to be too faint, too small or not resolved."""
+    """Draw colours and angles; drop what a quick look shows to be too faint, too large, too small or not resolved."""
     for band, colour in source_colours(c.uniform(8), c["z_src"], bands).items():
         c.columns[f"mag_src_{band}"] = c["mag_i"] + colour
     c.keep(_may_be_bright(survey, _source_magnitudes(c, bands), c, min_snr / _SNR_SHARE[0]), "snr")
@@ -198,6 +199,9 @@ def _screen(
     for place, name in enumerate(("phi", "phi_src", "phi_ext"), start=10):
         c.columns[name] = position_angle(c.uniform(place))
     c.columns["q_src"] = axis_ratio(c.uniform(13), 0.3)
+    # one in 300 in HST and Euclid, none in DES: wider stamps for all would cost more than these few are worth
+    reach = image_reach(c["theta_e"], c["q"], c["radius"], c["r_src"], c["q_src"])
+    c.keep(reach < 0.5 * survey.stamp_size * survey.pixel_scale, "stamp")
     least, c.columns["most_mu"] = magnification_range(*(c[name] for name in _LENSING))
     resolved = np.zeros(len(least), dtype=bool)
     for band in bands:

@@ -9,16 +9,17 @@ from astropy.table import Table
 from scipy.stats import poisson
 
 from lenspipe.core.rng import uniforms
-from lenspipe.core.survey import Survey
+from lenspipe.core.survey import NJY_ZERO_POINT, Survey
 from lenspipe.simulate.colours import flux_njy
-from lenspipe.simulate.galaxies import N_UNIFORMS, draw_galaxies, draw_stars
+from lenspipe.simulate.galaxies import N_UNIFORMS, count_brighter, draw_galaxies, draw_stars
 from lenspipe.simulate.morphology import join
 from lenspipe.simulate.parts import galaxy_light
 from lenspipe.simulate.render import Light
 from lenspipe.simulate.sources import axis_ratio, position_angle
 
-#: Galaxies (to i = 24.1) and stars [arcmin^-2] beside a host.
-GALAXY_DENSITY, STAR_DENSITY = 25.0, 1.5
+#: Galaxies beside a host are as faint as the survey sees them with this S/N, of this size [arcsec] before the PSF.
+LEAST_SNR, TYPICAL_SIZE = 7.0, 0.5
+STAR_DENSITY = 1.5  # arcmin^-2
 #: A disc galaxy's bulge fainter than this share of it is not drawn apart.
 _LEAST_BULGE = 0.08
 #: Kind -> (least, most) satellites. Of the others, a share of the early types has one or two.
@@ -28,16 +29,24 @@ MAX_SATELLITES = 4
 EARLY = ("lens", "elliptical", "companion", "ring", "merger", "artifact")
 
 
+def galaxy_density(survey: Survey) -> float:
+    """Return the number of galaxies per arcmin^2 that the survey sees: 25 in DES (to i = 24.3), 110 in LSST."""
+    band = survey.bands[survey.detection_band]
+    radius = np.hypot(band.psf_fwhm, TYPICAL_SIZE)  # of the aperture, arcsec
+    noise = band.sky_sigma(survey.pixel_scale) * np.sqrt(np.pi) * radius / survey.pixel_scale
+    return float(count_brighter(NJY_ZERO_POINT - 2.5 * np.log10(LEAST_SNR * noise)))
+
+
 def draw_neighbours(
     survey: Survey, seed: int, sample_ids: np.ndarray, bands: Sequence[str], size: int
 ) -> Light:
-    """Return the field's galaxies and stars in the stamps: as deep surveys count them, placed at random.
+    """Return the field's galaxies and stars in the stamps: as the survey sees them, placed at random.
 
     As many components in any batch; empty ones have no flux.
     """
     side = size * survey.pixel_scale
     parts = []
-    for kind, density in (("galaxy", GALAXY_DENSITY), ("star", STAR_DENSITY)):
+    for kind, density in (("galaxy", galaxy_density(survey)), ("star", STAR_DENSITY)):
         mean = density * (side / 60.0) ** 2
         most = int(poisson.ppf(0.99, mean))
         u = uniforms(seed, f"field/{kind}", sample_ids, 1 + most * (N_UNIFORMS + 2))

@@ -12,6 +12,7 @@ from functools import cache
 import numpy as np
 from scipy.special import gammaincinv, ndtri
 
+from lenspipe.lensing.light import EXPONENTIAL_RADIUS
 from lenspipe.simulate.colours import ALIASES, k_correction
 from lenspipe.simulate.sources import position_angle
 
@@ -68,7 +69,7 @@ def draw_galaxies(u: np.ndarray, density: float, bands: Sequence[str]) -> dict[s
     share = np.where(spheroid, 1.0, np.minimum(BULGE_SCATTER * ndtri(0.5 + 0.5 * u[:, 5] * (1 - 1e-9)), 0.9))
     out = {
         "z": z,
-        "r_eff": np.clip(np.where(spheroid, radius, 1.678 * scale), 0.05, 10.0),
+        "r_eff": np.clip(np.where(spheroid, radius, EXPONENTIAL_RADIUS * scale), 0.05, 10.0),
         "r_bulge": np.clip(np.where(spheroid, radius, scale), 0.05, 6.0),
         "n": np.where(spheroid, 4.0, 1.0),
         "q": (1.0 - ellipticity) / (1.0 + ellipticity),

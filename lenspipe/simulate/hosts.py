@@ -20,7 +20,9 @@ from lenspipe.simulate.population import draw_lenses
 REFERENCE = 4000
 #: How well a galaxy must resemble one of them, 1 sigma: magnitude, each colour [mag], ln of the radius.
 MAG_SIGMA, COLOUR_SIGMA, SIZE_SIGMA = 0.3, 0.12, 0.4
-MAX_CHI2, LEAST_Q = 9.0, 0.4
+MAX_CHI2 = 9.0
+#: Galaxies that look flatter than this are no early types.
+FLATTEST_HOST = 0.4
 #: Three half-light radii hold 74 % of a de Vaucouleurs galaxy as `measure_galaxies` sees it; so its half-light
 #: radius comes out short by as much.
 MISSED_MAG, MISSED_SIZE = 0.33, 0.73
@@ -70,8 +72,8 @@ def describe_hosts(stamps: Shard, survey: Survey, reference: Table) -> Table:
     there = np.isfinite(mag).all(axis=1) & np.isfinite(seen["r_eff"])
     alike = np.char.add("no lens galaxy looks like it: chi2 ", np.char.mod("%.0f", np.nan_to_num(chi2)))
     table["reason"] = np.select(
-        [~there, chi2 > MAX_CHI2, seen["q"] < LEAST_Q],
-        ["no galaxy in the middle", alike, f"flatter than early types are: q < {LEAST_Q:g}"],
+        [~there, chi2 > MAX_CHI2, seen["q"] < FLATTEST_HOST],
+        ["no galaxy in the middle", alike, f"flatter than early types are: q < {FLATTEST_HOST:g}"],
         "",
     )
     return table

@@ -38,7 +38,7 @@ def expect_arcs(survey: Survey, truth: Table, bands: Sequence[str], source: Ligh
         flux = source.flux[:, c] * lens_disc(*disc, disc=DISC if is_disc else GAUSSIAN).mu[:, None]
         magnified += flux
         components.append(("exponential" if is_disc else "gaussian", to_lens_frame(*disc), flux))
-    reference = _reference(survey, bands)
+    reference = bands.index(survey.reference_band(bands))
     mu = magnified[:, reference] / source.flux[:, :, reference].sum(axis=1)
     gain = np.array([survey.bands[band].electrons_per_njy() for band in bands])
     seen = Seen(
@@ -52,10 +52,6 @@ def expect_arcs(survey: Survey, truth: Table, bands: Sequence[str], source: Ligh
     snr = arcs_snr(components, seen, survey.pixel_scale)
     out = {"mu": mu, "snr": snr.max(axis=1)}
     return out | {f"snr_{band}": snr[:, b] for b, band in enumerate(bands)}
-
-
-def _reference(survey: Survey, bands: Sequence[str]) -> int:
-    return bands.index(survey.detection_band) if survey.detection_band in bands else len(bands) - 1
 
 
 def magnify(truth: Table) -> np.ndarray:
@@ -94,7 +90,7 @@ def measure_arcs(
     no_source = ~np.isfinite(truth["x_src"])
     snr = np.max(signal / noise, axis=1)
     snr[no_source] = np.nan
-    reference = _reference(survey, bands)
+    reference = bands.index(survey.reference_band(bands))
     unlensed = np.where(no_source, np.nan, flux_njy(truth[f"mag_src_{bands[reference]}"]))
     out = {"mu": arcs[..., reference].sum(axis=(1, 2), dtype=np.float64) / unlensed, "snr": snr.max(axis=1)}
     return out | {f"snr_{band}": snr[:, b] for b, band in enumerate(bands)}

@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from scipy.special import gammaincinv, ndtri
 
+from lenspipe.core.survey import FWHM_PER_SIGMA
+from lenspipe.lensing.light import EXPONENTIAL_RADIUS
 from lenspipe.simulate.colours import k_correction
 from lenspipe.simulate.render import Light
 
@@ -84,8 +86,8 @@ def clumpy_disc(
     total = np.maximum((knots + bulge) / 0.8, 1.0)  # the disc keeps a fifth at least
     knots, bulge = knots / total, bulge / total
     each = (0.2 + spare[:, 3]) / np.sum(0.2 + spare[:, 3], axis=1, keepdims=True)
-    # gammaincinv(2, u) is the radius of an exponential disc in scale lengths, of which r_eff has 1.68
-    radius = r_eff[:, None] * gammaincinv(2.0, 0.9 * spare[:, 0]) / 1.678
+    # gammaincinv(2, u) is the radius of an exponential disc in scale lengths
+    radius = r_eff[:, None] * gammaincinv(2.0, 0.9 * spare[:, 0]) / EXPONENTIAL_RADIUS
     dx, dy = _on_ellipse(radius, 2.0 * np.pi * spare[:, 1], q[:, None], phi[:, None])
     width = np.maximum((r_eff * np.sqrt(q))[:, None] * (0.08 + 0.15 * spare[:, 2]), LEAST_KNOT)
     return join(
@@ -236,7 +238,7 @@ def trail(x: np.ndarray, y: np.ndarray, peak: np.ndarray, psf_fwhm: np.ndarray, 
     u : ndarray (m, 2)
     """
     length, width = (half / np.sqrt(2.0 * np.log(2.0)) for half in (TRAIL_LENGTH, TRAIL_WIDTH))
-    flux = peak * 2.0 * np.pi * length * np.hypot(width, psf_fwhm / np.sqrt(8.0 * np.log(2.0)))
+    flux = peak * 2.0 * np.pi * length * np.hypot(width, psf_fwhm / FWHM_PER_SIGMA)
     offset, tilt = 2.0 * ndtri(0.02 + 0.96 * u[:, 0]), 180.0 * u[:, 1]
     dx, dy = offset * np.cos(np.radians(tilt)), offset * np.sin(np.radians(tilt))
     return sersic(

@@ -67,7 +67,7 @@ def draw_nonlenses(
     table["kind"] = kinds
     table["mu"] = magnify(table)
     _unlens(table, bands, u)
-    reference = _reference(survey, bands)
+    reference = survey.reference_band(bands)
     for kind, make in _MAKERS.items():
         rows = np.flatnonzero(kinds == kind)
         if len(rows):
@@ -171,10 +171,6 @@ _MAKERS: dict[str, Callable[[Table, np.ndarray, Sequence[str], str], None]] = {
     "merger": _make_merger, "star": _make_star, "double": _make_star, "spike": _make_star,
     "empty": _make_empty,
 }  # fmt: skip
-
-
-def _reference(survey: Survey, bands: Sequence[str]) -> str:
-    return survey.detection_band if survey.detection_band in bands else bands[-1]
 
 
 def _magnitude(flux: np.ndarray) -> np.ndarray:

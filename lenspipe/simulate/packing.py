@@ -38,7 +38,7 @@ class Light:
     n : array (n, m)
         Sersic index, 0.5 to 6.
     q, phi : array (n, m)
-        Axis ratio and position angle [deg, counter-clockwise from +y].
+        Axis ratio, above 0, and position angle [deg, counter-clockwise from +y].
     flux : array (n, m, b)
         Total flux [nJy].
     """
@@ -96,6 +96,12 @@ def pack(scene: Scene, size: int, pixel_scale: float) -> tuple[dict[str, np.ndar
 
     All that must be done on the host, in float64, is done here: Sersic constants, sums of Gaussians, the
     window of the rays. Floats get Keras' default dtype.
+
+    Raises
+    ------
+    ValueError
+        If an axis ratio of a lens or of a component that shines is not above 0 (a line has no image), or a
+        radius is below 0; the message names the object.
     """
     arrays: dict[str, Any] = {field.name: getattr(scene, field.name) for field in fields(Deflector)}
     arrays["psf_fwhm"] = np.asarray(scene.psf_fwhm, np.float64)
@@ -106,6 +112,10 @@ def pack(scene: Scene, size: int, pixel_scale: float) -> tuple[dict[str, np.ndar
         arrays[name] = np.zeros_like(arrays["psf_fwhm"]) if moved is None else moved
     light, source = ({f.name: np.asarray(getattr(part, f.name)) for f in fields(Light)}
                      for part in (scene.light, scene.source))  # fmt: skip
+    light, source = _checked(light, "light"), _checked(source, "source")
+    _refuse(
+        "lens", "q", "above 0", scene.q, (np.asarray(scene.theta_e) != 0.0) & ~(np.asarray(scene.q) > 0.0)
+    )
     if not light["n"].shape[1]:
         light = {name: _nothing(values) for name, values in light.items()}
     narrowest = np.min(arrays["psf_fwhm"] * arrays["psf_sigma"][:, :, 0], axis=1)
@@ -161,12 +171,15 @@ def choose_terms(arrays: Mapping[str, np.ndarray], start: int, count: int) -> di
 
 
 def _psf_terms(beta: np.ndarray) -> dict[str, np.ndarray]:
-    """Return psf_sigma [FWHM] and psf_weight (n, b, m) of indices (n, b), as few terms as the PSFs at hand need."""
+    """Return psf_sigma [FWHM] and psf_weight (n, b, m) of indices (n, b), filled up with terms of weight 0."""
     values, inverse = np.unique(np.where(np.isfinite(beta), beta, np.inf), return_inverse=True)
-    terms = [np.stack(parts) for parts in zip(*map(moffat_gaussians, values), strict=True)]
-    needed = 1 if np.all(np.isinf(values)) else terms[0].shape[1]
+    terms = [moffat_gaussians(value) for value in values]
+    sigma, weight = np.ones((2, len(terms), max(len(part) for part, _ in terms)))
+    weight[:] = 0.0
+    for k, (widths, shares) in enumerate(terms):
+        sigma[k, : len(widths)], weight[k, : len(widths)] = widths, shares
     inverse = inverse.reshape(beta.shape)
-    return {"psf_sigma": terms[0][inverse, :needed], "psf_weight": terms[1][inverse, :needed]}
+    return {"psf_sigma": sigma[inverse], "psf_weight": weight[inverse]}
 
 
 def _gaussian_terms(light: Mapping[str, np.ndarray], narrowest: np.ndarray) -> dict[str, np.ndarray]:
@@ -195,6 +208,23 @@ def _gaussian_terms(light: Mapping[str, np.ndarray], narrowest: np.ndarray) -> d
         "term_sigma": np.take_along_axis(sigma, order, axis=1),
         "term_weight": np.take_along_axis(weight, order, axis=1),
     }
+
+
+def _checked(light: Mapping[str, np.ndarray], name: str) -> dict[str, np.ndarray]:
+    """Return components that can be drawn: those without flux have no shape that could be wrong."""
+    lit = np.any(light["flux"] != 0.0, axis=-1)
+    q, r_eff = light["q"], light["r_eff"]
+    _refuse(name, "q", "above 0", q, lit & ~(q > 0.0))
+    _refuse(name, "r_eff", "0 or more", r_eff, lit & ~(r_eff >= 0.0))
+    return {**light, "q": np.where(lit, q, 1.0), "r_eff": np.where(lit, r_eff, 0.0)}
+
+
+def _refuse(name: str, parameter: str, expected: str, values: Any, wrong: np.ndarray) -> None:
+    if np.any(wrong):
+        first = tuple(int(k) for k in np.argwhere(wrong)[0])
+        where = f"object {first[0]}" + (f", component {first[1]}" if len(first) > 1 else "")
+        received = np.broadcast_to(values, wrong.shape)[first]
+        raise ValueError(f"{name}: {parameter} must be {expected}, received {received:g} for {where}")
 
 
 def _nothing(values: np.ndarray) -> np.ndarray:

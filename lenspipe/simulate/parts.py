@@ -22,7 +22,7 @@ def galaxy_scene(truth: Table, bands: Sequence[str]) -> Scene:
     truth : Table
         ``x_lens``, ``y_lens``, ``r_lens``, ``r_bulge`` [arcsec], ``n_lens``, ``q_light``, ``phi_light`` [deg],
         ``mag_lens_<band>``, ``bulge_<band>`` (its share of the light; NaN = one component), ``psf_fwhm_<band>``,
-        ``psf_beta``.
+        ``psf_beta`` or ``psf_beta_<band>``.
     bands : sequence of str
     """
     light = galaxy_light(truth, bands)
@@ -50,7 +50,7 @@ def source_scene(truth: Table, bands: Sequence[str], u: np.ndarray | None = None
     Parameters
     ----------
     truth : Table
-        Lens and source columns of contract.md, ``psf_fwhm_<band>``, ``psf_beta``.
+        Lens and source columns of contract.md, ``psf_fwhm_<band>``, ``psf_beta`` or ``psf_beta_<band>``.
     bands : sequence of str
     u : ndarray (n, CLUMP_UNIFORMS), optional
         Uniform numbers of clumpy discs with a bulge (`morphology.clumpy_disc`), which then stand in for single
@@ -63,6 +63,21 @@ def source_scene(truth: Table, bands: Sequence[str], u: np.ndarray | None = None
     else:
         source = clumpy_disc(**get, z=np.asarray(truth["z_src"], float), flux=flux, bands=bands, u=u)
     return _scene(truth, bands, no_light(len(truth), len(bands)), source)
+
+
+def move_lenses(truth: Table, dx: np.ndarray, dy: np.ndarray) -> Table:
+    """Return truth rows whose images are moved by (dx, dy) [arcsec], each as a whole.
+
+    The shear acts about the stamp's centre (`sie.shear`): the unlensed source moves by that much less.
+    """
+    moved, turn = truth.copy(), 2.0 * np.radians(np.nan_to_num(np.asarray(truth["phi_ext"], float)))
+    gamma = np.nan_to_num(np.asarray(truth["gamma_ext"], float))
+    gamma_1, gamma_2 = -gamma * np.cos(turn), -gamma * np.sin(turn)
+    moved["x_lens"] += dx
+    moved["y_lens"] += dy
+    moved["x_src"] += dx - gamma_1 * dx - gamma_2 * dy
+    moved["y_src"] += dy - gamma_2 * dx + gamma_1 * dy
+    return moved
 
 
 _GALAXY = ("x_lens", "y_lens", "r_lens", "r_bulge", "n_lens", "q_light", "phi_light")

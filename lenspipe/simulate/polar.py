@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lenspipe.core.survey import FWHM_PER_SIGMA
+
 #: An exponential disc of half-light radius 1 and flux 1 as Gaussians: weight, sigma. Least squares.
 DISC = ((0.036, 0.1973), (0.3518, 0.5526), (0.6122, 1.1835))
 #: The same of a Gaussian, which clumps are.
@@ -100,6 +102,14 @@ def to_lens_frame(
     )  # fmt: skip
 
 
+def image_reach(
+    theta_e: np.ndarray, q: np.ndarray, beta: np.ndarray, r_src: np.ndarray, q_src: np.ndarray
+) -> np.ndarray:
+    """Return how far from the lens the images of sources at a distance `beta` reach (n,) [arcsec], blur aside."""
+    # within theta_e + beta, farther out along the minor axis of the mass
+    return (theta_e + beta) / q**0.25 + 2.0 * r_src / np.sqrt(q_src)
+
+
 @dataclass(frozen=True)
 class Lines:
     """Where the light of a line of sight's direction comes from, arrays that broadcast to (n, directions).
@@ -178,7 +188,7 @@ def signal_to_noise(ring: Ring, flux: np.ndarray, fwhm: np.ndarray, variance: np
     variance : ndarray (n,)
         Noise where the arcs are, of sky and lens light [nJy^2 / arcsec^2].
     """
-    sigma = fwhm / 2.3548
+    sigma = fwhm / FWHM_PER_SIGMA
     order = np.arange(SECTORS // 2 + 1)
     blur = np.exp(-0.5 * (sigma / ring.radius)[:, None] ** 2 * order**2)
     along = np.fft.irfft(np.fft.rfft(ring.flux, axis=1) * blur, SECTORS, axis=1)

@@ -18,10 +18,10 @@ from scipy.special import ndtri
 from lenspipe.core.rng import stream_keys, uniforms
 from lenspipe.core.survey import Survey
 from lenspipe.simulate.candidates import first_detectable
+from lenspipe.simulate.sources import LEAST_Q
 
 #: Light against mass (Koopmans et al. 2006, Bolton et al. 2008): scatter of angle [deg], q and ln n about 4.
 MISALIGNMENT, Q_SCATTER, LN_N_SCATTER, N_RANGE = 10.0, 0.1, 0.2, (2.5, 6.0)
-LEAST_Q = 0.2  # of mass and of light
 _GROUP = 4096  # samples at a time
 
 
@@ -34,6 +34,7 @@ def draw_lenses(
     attempt: int = 0,
     purpose: str = "lens",
     full: bool = False,
+    conditions: dict[str, np.ndarray] | None = None,
 ) -> Table:
     """Return one detectable lens per sample id, in their order.
 
@@ -55,6 +56,8 @@ def draw_lenses(
         Names the streams.
     full : bool
         Whether the light may differ from the mass in angle and axis ratio, and from de Vaucouleurs.
+    conditions : dict of ndarray (n,), optional
+        How the coadd is where each lens stands, as `draw_conditions` has it, which it stands in for.
 
     Returns
     -------
@@ -70,7 +73,7 @@ def draw_lenses(
     ids = np.asarray(sample_ids, dtype=np.int64)
     if not len(ids):  # a table without rows has its columns all the same
         return draw_lenses(survey, seed, [0], bands, min_snr, attempt, purpose, full)[:0]
-    conditions = draw_conditions(survey, seed, ids, bands)
+    conditions = conditions or draw_conditions(survey, seed, ids, bands)
     streams = f"{purpose}/{attempt}"
     drawn, trials = [], 0
     for start in range(0, len(ids), _GROUP):
@@ -100,7 +103,8 @@ def draw_conditions(
 ) -> dict[str, np.ndarray]:
     """Return psf_fwhm_<band> [arcsec], sky_sigma_<band> [nJy per pixel], psf_beta of each sample's coadd.
 
-    The first two scatter log-normally about the survey's, by a single exposure's scatter over the root of their number.
+    Also psf_beta_<band>, where the bands differ in it (`Survey.psf_betas`). The first two scatter log-normally about
+    the survey's, by a single exposure's scatter over the root of their number.
     """
     normal = ndtri(uniforms(seed, "conditions", sample_ids, 24 * -(-len(bands) // 12)))
     out: dict[str, np.ndarray] = {}

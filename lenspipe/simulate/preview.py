@@ -7,14 +7,16 @@ numbers are the same bits in any batch.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 
 import numpy as np
 
+from lenspipe.core.survey import FWHM_PER_SIGMA
 from lenspipe.lensing.gaussians import moffat_gaussians
-from lenspipe.lensing.light import sersic_constants
-from lenspipe.simulate.polar import trace_lines
+from lenspipe.lensing.light import EXPONENTIAL_RADIUS, sersic_constants
+from lenspipe.simulate.polar import image_reach, trace_lines
 
 #: Cells along a side of the grid, and the widest that one may be [sigma of the sharpest PSF with its pixel].
 _SIDES, _WIDEST = (24, 32, 48, 96, 192), 0.75
@@ -23,7 +25,7 @@ _RAYS = ((0.2, 64, 6), (0.08, 96, 5), (0.02, 256, 4), (0.0, 1024, 3))
 #: So many times more of both, that they be no farther apart than this [sigma].
 _SHARPER, _FARTHEST = (1, 2, 4, 8), 1.4
 #: Where a profile ends [half-light radii], and its brightness as exp(-fall s) or exp(-fall s^2).
-_PROFILES = {"exponential": (4.0, 1.67834699), "gaussian": (2.5, 0.69314718)}
+_PROFILES = {"exponential": (4.0, EXPONENTIAL_RADIUS), "gaussian": (2.5, math.log(2.0))}
 #: Steps of the square root of the brightness in which the best pixels are looked for.
 _LEVELS = 48
 _CHUNK = 2**18  # numbers in one array
@@ -58,7 +60,7 @@ class Seen:
 
     def blur(self, pixel_scale: float) -> np.ndarray:
         """Return the sigma (n,) of the sharpest band's PSF with the pixel [arcsec]."""
-        return np.hypot(np.min(self.fwhm, axis=1) / 2.3548, pixel_scale / np.sqrt(12.0))
+        return np.hypot(np.min(self.fwhm, axis=1) / FWHM_PER_SIGMA, pixel_scale / np.sqrt(12.0))
 
 
 def arcs_snr(
@@ -100,9 +102,7 @@ def arcs_snr(
 def _reach(where: np.ndarray, flux: np.ndarray) -> np.ndarray:
     """Return how far from the lens a source's images lie [arcsec]; 0 if it has no light."""
     theta_e, q, _, _, x, y, r_src, q_src, _, _ = where
-    # within theta_e + beta, farther out along the minor axis of the mass
-    reach = (theta_e + np.hypot(x, y)) / q**0.25 + 2.0 * r_src / np.sqrt(q_src)
-    return np.where(np.any(flux > 0.0, axis=1), reach, 0.0)
+    return np.where(np.any(flux > 0.0, axis=1), image_reach(theta_e, q, np.hypot(x, y), r_src, q_src), 0.0)
 
 
 def _ways(where: np.ndarray, flux: np.ndarray, blur: np.ndarray) -> Iterator[tuple[np.ndarray, int, int]]:

@@ -59,7 +59,8 @@ def simulate_stamps(
     noise_sigma : ndarray (n, b), float32
         Noise of an empty pixel [nJy], also of noiseless sets.
     truth : Table
-        Columns of contract.md but shard and row. mu and the signal-to-noise are computed on the host so that
+        Columns of contract.md but shard and row; ``psf_beta_<band>``, each band's own Moffat index, where the bands
+        differ (``psf_beta`` is then the first band's). mu and the signal-to-noise are computed on the host so that
         they are the same everywhere (`measure.expect_arcs`): as the images have them to 1 % (one sigma).
     """
     truth = draw_truth(survey, seed, sample_ids, section, bands)
@@ -93,7 +94,7 @@ def redraw(
             struck = are_struck(seed, part)  # what makes an artifact one is no noise
             seen = strike(seen, sky, seed, ids, struck, central=True)
             if not section.noiseless and section.scene == "full":
-                seen = spoil(seen, sky, seed, ids, effects, struck)
+                seen = spoil(seen, sky, survey.saturation(bands), seed, ids, effects, struck)
             image[rows] = seen
     return image
 
@@ -111,7 +112,7 @@ def draw_truth(
     is_lens = ids % 2 == 0 if section.kind == "mixed" else np.full(len(ids), section.kind == "lens")
     parts = []
     if is_lens.any() or not len(ids):
-        parts.append(_draw_bright_lenses(survey, seed, ids[is_lens], bands, section))
+        parts.append(draw_bright_lenses(survey, seed, ids[is_lens], bands, section))
     if (~is_lens).any():
         parts.append(
             draw_nonlenses(survey, seed, ids[~is_lens], bands, section.mixture, section.min_snr, full)
@@ -121,17 +122,25 @@ def draw_truth(
     return truth[np.argsort(order)]
 
 
-def _draw_bright_lenses(
-    survey: Survey, seed: int, ids: np.ndarray, bands: Sequence[str], section: SimulateSection
+def draw_bright_lenses(
+    survey: Survey,
+    seed: int,
+    ids: np.ndarray,
+    bands: Sequence[str],
+    section: SimulateSection,
+    conditions: dict[str, np.ndarray] | None = None,
 ) -> Table:
     """Return lenses that are as bright in the whole coadd as in Collett's best stack of exposures.
 
-    ``meta["candidates"]["lens"]`` counts those tried in all attempts.
+    ``meta["candidates"]["lens"]`` counts those tried in all attempts. `conditions` as in `population.draw_lenses`.
     """
     truth, pending, min_snr, tried = None, np.arange(len(ids)), section.min_snr, 0
     effects = section.effects()
     for attempt in range(_MAX_ATTEMPTS):
-        drawn = draw_lenses(survey, seed, ids[pending], bands, min_snr, attempt, full=effects.misaligned)
+        here = conditions and {name: values[pending] for name, values in conditions.items()}
+        drawn = draw_lenses(
+            survey, seed, ids[pending], bands, min_snr, attempt, full=effects.misaligned, conditions=here
+        )
         source = source_light(seed, drawn, bands, effects.clumps)
         for name, values in expect_arcs(survey, drawn, bands, source).items():
             drawn[name] = values

@@ -14,7 +14,7 @@ from functools import cache
 import numpy as np
 from scipy.special import ndtri
 
-from lenspipe.core.survey import Band, Survey
+from lenspipe.core.survey import FWHM_PER_SIGMA, Band, Survey
 from lenspipe.simulate.colours import flux_njy
 from lenspipe.simulate.polar import Ring, signal_to_noise
 
@@ -50,7 +50,7 @@ def snr_limit(survey: Survey, band: str, flux: np.ndarray, mu: np.ndarray, r_src
 
     One image, stretched by `mu` along the ring; `flux` is the unlensed one [nJy].
     """
-    sigma = _exposures(survey.bands[band])[0] / 2.3548
+    sigma = _exposures(survey.bands[band])[0] / FWHM_PER_SIGMA
     area = 4.0 * np.pi * np.hypot(sigma, 0.4 * r_src) * np.hypot(sigma, 0.2 * mu * r_src)
     return mu * flux * survey.pixel_scale / (survey.bands[band].sky_sigma(survey.pixel_scale) * np.sqrt(area))
 

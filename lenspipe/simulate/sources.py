@@ -24,6 +24,7 @@ Z_MAX = 6.0
 #: Absolute r magnitude less i - DM(z): a + b z until z = 2, and its scatter, which dust and age make.
 REST_FRAME, REST_FRAME_SCATTER = (-0.2, -0.36), 0.9
 SIZE_SCATTER = 0.35  # dex, Collett 2015
+LEAST_Q = 0.2  # of sources, and of lenses' mass and light (Collett 2015)
 _DISTANCE_STEPS = 8192
 
 
@@ -79,8 +80,8 @@ def redshift_of(distance: np.ndarray) -> np.ndarray:
 
 
 def axis_ratio(uniform: np.ndarray, scale: np.ndarray | float) -> np.ndarray:
-    """Return q with 1 - q Rayleigh of `scale`, cut (not clipped) at q = 0.2, from uniform numbers."""
-    reach = 1.0 - np.exp(-0.5 * (0.8 / np.asarray(scale)) ** 2)
+    """Return q with 1 - q Rayleigh of `scale`, cut (not clipped) at LEAST_Q, from uniform numbers."""
+    reach = 1.0 - np.exp(-0.5 * ((1.0 - LEAST_Q) / np.asarray(scale)) ** 2)
     return 1.0 - rayleigh(uniform * reach, scale)
 
 

@@ -13,12 +13,14 @@ import numpy as np
 from astropy.table import Table, vstack
 from astropy.wcs import WCS
 
-from lenspipe.config import SimulateSection, TilesSection
+from lenspipe.config import FULL, RealismSection, SimulateSection, TilesSection
 from lenspipe.core.errors import ConfigError
 from lenspipe.core.rng import derive_seed, stream
-from lenspipe.core.survey import Survey
+from lenspipe.core.survey import NJY_ZERO_POINT, Survey
+from lenspipe.simulate.field import draw_satellites
 from lenspipe.simulate.galaxies import N_UNIFORMS, draw_galaxies, draw_stars
-from lenspipe.simulate.scene import draw_truth
+from lenspipe.simulate.parts import move_lenses
+from lenspipe.simulate.scene import draw_bright_lenses
 
 RA0, DEC0 = 30.0, -30.0
 LENS_SEPARATION, LENS_MARGIN, CLEARANCE = 16.0, 12.0, 4.0  # arcsec: to lenses, edges, field objects
@@ -45,13 +47,26 @@ def tile_wcs(survey: Survey, tiles: TilesSection, index: int) -> WCS:
     return wcs
 
 
+def lens_seed(seed: int) -> int:
+    """Return the seed of the strip's lenses: with it, sample k of `scene` is the strip's lens k."""
+    return derive_seed(seed, "sky")
+
+
 def draw_sky(
-    survey: Survey, seed: int, tiles: TilesSection, bands: Sequence[str], min_snr: float = 20.0
+    survey: Survey,
+    seed: int,
+    tiles: TilesSection,
+    bands: Sequence[str],
+    min_snr: float = 20.0,
+    effects: RealismSection = FULL,
 ) -> Table:
     """Return all objects of the strip that `tiles.count` tiles cover.
 
-    Columns: object_id, kind (lens, galaxy, star), ra, dec [deg], then the truth columns of contract.md,
-    where x_lens = y_lens = 0 (the position is ra, dec) and r_lens, mag_lens_<band>... are the galaxy's or
+    Lenses are those of training stamps, drawn under the seeing and depth of their place: of `effects`,
+    misaligned light, clumpy sources and satellites count.
+
+    Columns: object_id, kind (lens, satellite of one, galaxy, star), ra, dec [deg], then the truth columns of
+    contract.md, where x_lens = y_lens = 0 (the position is ra, dec) and r_lens, mag_lens_<band>... are the galaxy's or
     star's own. Of galaxies r_lens, n_lens are the disc's (a spheroid's), r_bulge [arcsec] and
     bulge_<band>, its share of the light, those of a de Vaucouleurs bulge.
 
@@ -63,8 +78,11 @@ def draw_sky(
     side = tiles.size * survey.pixel_scale
     length = side + (tiles.count - 1) * _step(survey, tiles)
     u_lens, v_lens = _lens_positions(seed, tiles.lenses * tiles.count, length, side)
-    parts = [_lenses(survey, seed, len(u_lens), bands, min_snr)]
-    u_all, v_all = [u_lens], [v_lens]
+    lenses = _lenses(survey, seed, _to_sky(u_lens, v_lens, side), bands, min_snr, effects)
+    satellites, x, y = _satellites(seed, lenses, bands, effects.satellites)
+    parts = [lenses, satellites]
+    owner = np.asarray(satellites["group"])
+    u_all, v_all = [u_lens, u_lens[owner] - x], [v_lens, v_lens[owner] + y]  # East is left
     reach = 10.0  # arcsec: objects beyond the edge shine into it
     area = (length + 2 * reach) * (side + 2 * reach) / 3600.0
     for kind, density in (("galaxy", tiles.galaxies_per_arcmin2), ("star", tiles.stars_per_arcmin2)):
@@ -86,17 +104,30 @@ def draw_sky(
         if column.dtype.kind == "f" and hasattr(column, "filled"):
             sky[column.name] = column.filled(np.nan)
     sky["sample_id"] = sky["group"] = np.arange(len(sky))
-    sky["ra"] = RA0 + (u - 0.5 * side) / 3600.0 / np.cos(np.radians(DEC0))
-    sky["dec"] = DEC0 + (v - 0.5 * side) / 3600.0
+    sky["ra"], sky["dec"] = _to_sky(u, v, side)
     sky["object_id"] = [f"{kind}-{k:05d}" for k, kind in enumerate(sky["kind"])]
     sky["x_lens"] = sky["y_lens"] = 0.0
-    for name, beta in survey.psf_betas(bands).items():
-        sky[name] = beta
-    for band in bands:
-        sky[f"psf_fwhm_{band}"] = seeing_at(survey, seed, band, sky["ra"], sky["dec"])
-        sky[f"sky_sigma_{band}"] = noise_at(survey, seed, band, sky["ra"], sky["dec"])
+    for name, values in _conditions(survey, seed, bands, sky["ra"], sky["dec"]).items():
+        sky[name] = values
     first = ["object_id", "kind", "ra", "dec"]
     return sky[[*first, *(name for name in sky.colnames if name not in first)]]
+
+
+def _to_sky(u: np.ndarray, v: np.ndarray, side: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return ra, dec [deg] of places in the strip, (East, North) of its corner [arcsec]."""
+    ra = RA0 + (u - 0.5 * side) / 3600.0 / np.cos(np.radians(DEC0))
+    return ra, DEC0 + (v - 0.5 * side) / 3600.0
+
+
+def _conditions(
+    survey: Survey, seed: int, bands: Sequence[str], ra: np.ndarray, dec: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Return what `population.draw_conditions` does, of places in the strip."""
+    out = {name: np.full(len(ra), beta) for name, beta in survey.psf_betas(bands).items()}
+    for band in bands:
+        out[f"psf_fwhm_{band}"] = seeing_at(survey, seed, band, ra, dec)
+        out[f"sky_sigma_{band}"] = noise_at(survey, seed, band, ra, dec)
+    return out
 
 
 def seeing_at(survey: Survey, seed: int, band: str, ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
@@ -162,13 +193,39 @@ def _lens_positions(seed: int, count: int, length: float, side: float) -> tuple[
     return placed[:, 0], placed[:, 1]
 
 
-def _lenses(survey: Survey, seed: int, count: int, bands: Sequence[str], min_snr: float) -> Table:
-    """Return truth rows of lenses, positions relative to the lens galaxy."""
-    section = SimulateSection(kind="lens", scene="plain", noiseless=True, min_snr=min_snr)
-    truth = draw_truth(survey, derive_seed(seed, "sky"), range(count), section, bands)
-    for axis in "xy":
-        truth[f"{axis}_src"] -= truth[f"{axis}_lens"]
-    return truth
+def _lenses(
+    survey: Survey,
+    seed: int,
+    places: tuple[np.ndarray, np.ndarray],
+    bands: Sequence[str],
+    min_snr: float,
+    effects: RealismSection,
+) -> Table:
+    """Return truth rows of lenses at (ra, dec), positions relative to the lens galaxy."""
+    section = SimulateSection(kind="lens", noiseless=True, min_snr=min_snr, realism=effects)
+    conditions = _conditions(survey, seed, bands, *places)
+    ids = np.arange(len(places[0]))
+    truth = draw_bright_lenses(survey, lens_seed(seed), ids, bands, section, conditions)
+    return move_lenses(truth, -truth["x_lens"], -truth["y_lens"])
+
+
+def _satellites(
+    seed: int, lenses: Table, bands: Sequence[str], share: float
+) -> tuple[Table, np.ndarray, np.ndarray]:
+    """Return rows of the lenses' satellites, and how far [arcsec] they stand off: to the right, and up.
+
+    ``group`` is their lens' number.
+    """
+    light = draw_satellites(lens_seed(seed), lenses, bands, share)
+    owner, place = np.nonzero(light.flux[:, :, 0] > 0.0)
+    table = Table({"kind": np.full(len(owner), "satellite", dtype="U12"), "group": owner})
+    table["z_lens"] = np.asarray(lenses["z_lens"])[owner]
+    names = {"r_lens": "r_eff", "n_lens": "n", "q_light": "q", "phi_light": "phi"}
+    for column, name in names.items():
+        table[column] = getattr(light, name)[owner, place]
+    for b, band in enumerate(bands):
+        table[f"mag_lens_{band}"] = NJY_ZERO_POINT - 2.5 * np.log10(light.flux[owner, place, b])
+    return table, light.x[owner, place], light.y[owner, place]
 
 
 def _cluster(u: np.ndarray, v: np.ndarray, uniforms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -17,18 +17,28 @@ from astropy.table import Table
 from astropy.wcs import WCS
 from scipy.interpolate import RectBivariateSpline
 
-from lenspipe.config import TilesSection
-from lenspipe.core.rng import stream
+from lenspipe.config import FULL, RealismSection, TilesSection
+from lenspipe.core.rng import stream, uniforms
 from lenspipe.core.survey import NJY_ZERO_POINT, Survey
 from lenspipe.imaging.noise import correlate_bands, find_empty
 from lenspipe.imaging.observe import noise_sigma
 from lenspipe.io.files import replacing
 from lenspipe.lensing.light import sersic_constants
-from lenspipe.simulate.artifacts import SATURATION, saturate
+from lenspipe.simulate.artifacts import saturate
 from lenspipe.simulate.colours import flux_njy
-from lenspipe.simulate.parts import galaxy_scene, source_scene
-from lenspipe.simulate.render import render
-from lenspipe.simulate.strip import draw_sky, mock_spectroscopy, noise_at, seeing_at, tile_name, tile_wcs
+from lenspipe.simulate.morphology import CLUMP_UNIFORMS
+from lenspipe.simulate.parts import galaxy_scene, move_lenses, source_scene
+from lenspipe.simulate.polar import image_reach
+from lenspipe.simulate.render import Scene, render
+from lenspipe.simulate.strip import (
+    draw_sky,
+    lens_seed,
+    mock_spectroscopy,
+    noise_at,
+    seeing_at,
+    tile_name,
+    tile_wcs,
+)
 
 __all__ = ["draw_sky", "mock_spectroscopy", "render_tile", "tile_name", "tile_wcs", "write_tile"]
 
@@ -36,7 +46,7 @@ BAD, SATURATED = 1, 2  # mask bits
 BAD_FRACTION = 1e-4
 _BATCH = 256  # objects in memory at once
 _PSF_SIDE = 49  # of the PSF's image [px]
-_ARCS_REACH = 6.5  # arcsec: arcs end within
+_ARCS_REACH = 6.5  # arcsec from the lens that arcs are drawn at least
 _STAMPS = (49, 257)  # sides of the stamps that objects are drawn on [px]; odd: centred on a pixel
 
 
@@ -47,8 +57,9 @@ def render_tile(
     sky: Table,
     tiles: TilesSection,
     bands: Sequence[str],
+    effects: RealismSection = FULL,
 ) -> dict[str, Any]:
-    """Return one observed tile.
+    """Return one observed tile of the sky that `draw_sky` drew with the same seed and effects.
 
     Returns
     -------
@@ -64,13 +75,14 @@ def render_tile(
     inside = (np.maximum(np.abs(x - middle), np.abs(y - middle)) < 0.5 * (tiles.size + sides)).nonzero()[0]
     lenses = inside[np.asarray(sky["kind"])[inside] == "lens"]
     groups = [(inside[sides[inside] == side], side, 0) for side in _STAMPS]
-    for rows, side, part in [*groups, (lenses, _arcs_side(survey), 1)]:
+    for rows, side, lensed in [*groups, (lenses, _arcs_side(survey, sky, bands), 1)]:
         for first in range(0, len(rows), _BATCH):
             some = rows[first : first + _BATCH]
             column, row = np.rint(x[some]).astype(int), np.rint(y[some]).astype(int)
-            truth = _shifted(sky[some], (x[some] - column, y[some] - row), survey.pixel_scale)
-            scene = (galaxy_scene, source_scene)[part](truth, bands)
-            stamps = render(scene, side, survey.pixel_scale)[part]
+            offset = ((x[some] - column) * survey.pixel_scale, (y[some] - row) * survey.pixel_scale)
+            truth = move_lenses(sky[some], *offset)
+            scene = _sources(truth, bands, seed, effects) if lensed else galaxy_scene(truth, bands)
+            stamps = render(scene, side, survey.pixel_scale)[lensed]
             for stamp, top, left in zip(stamps, row - side // 2, column - side // 2, strict=True):
                 _add(flux, stamp, top, left)
     sky_sigma = _over_tile(noise_at, survey, seed, wcs, tiles.size, bands)
@@ -81,8 +93,9 @@ def render_tile(
     for b in range(len(bands)):
         # as a pipeline does: faint galaxies and wings have a part in what it takes for the sky
         flux[..., b] -= flux[..., b][find_empty(flux[..., b])].mean()
-    flux = saturate(flux)
-    mask = np.where(flux >= SATURATION, SATURATED, 0).astype(np.int16)
+    full = survey.saturation(bands)
+    flux = saturate(flux, full)
+    mask = np.where(flux >= full, SATURATED, 0).astype(np.int16)
     bad = rng.random((tiles.size, tiles.size)) < BAD_FRACTION
     bad[:, rng.integers(tiles.size)] = True  # one dead column
     mask[bad] |= BAD
@@ -108,7 +121,7 @@ def write_tile(folder: str | Path, survey: Survey, tile: dict[str, Any], weights
         write_band(
             paths[-1], survey, name, tile["name"], tile["wcs"], tile["flux"][:, :, b],
             tile["weight"][:, :, b] if weights else None, tile["mask"][:, :, b], tile["psf"][:, :, b],
-            float(tile["psf_fwhm"][b]), survey.bands[name].electrons_per_njy(), SATURATION,
+            float(tile["psf_fwhm"][b]), survey.bands[name].electrons_per_njy(), survey.saturation([name])[0],
         )  # fmt: skip
     return paths
 
@@ -186,18 +199,22 @@ def write_band(
         hdus.writeto(temporary, overwrite=True)
 
 
-def _shifted(rows: Table, offset: tuple[np.ndarray, np.ndarray], pixel_scale: float) -> Table:
-    """Return truth rows whose objects stand off the middle of their stamps by so many pixels."""
-    rows = rows.copy()
-    for name, pixels in zip("xy", offset, strict=True):
-        for part in ("lens", "src"):
-            rows[f"{name}_{part}"] += pixels * pixel_scale
-    return rows
+def _sources(lenses: Table, bands: Sequence[str], seed: int, effects: RealismSection) -> Scene:
+    """Return the lensed sources of the strip's lenses, with the knots that their magnification and S/N count."""
+    u = None
+    if effects.clumps:
+        u = uniforms(lens_seed(seed), "clumps", np.asarray(lenses["sample_id"]), CLUMP_UNIFORMS)
+    return source_scene(lenses, bands, u)
 
 
-def _arcs_side(survey: Survey) -> int:
-    """Return the side of the stamps that lensed sources are drawn on [px], odd."""
-    return 2 * round(_ARCS_REACH / survey.pixel_scale) + 1
+def _arcs_side(survey: Survey, sky: Table, bands: Sequence[str]) -> int:
+    """Return the side of the stamps [px], odd, that hold the arcs of all lenses of the sky, and their blur."""
+    lenses = sky[np.asarray(sky["kind"]) == "lens"]
+    beta = np.hypot(lenses["x_src"], lenses["y_src"])
+    shape = (np.asarray(lenses[name], float) for name in ("r_src", "q_src"))
+    arcs = image_reach(np.asarray(lenses["theta_e"], float), np.asarray(lenses["q"], float), beta, *shape)
+    reach = np.max(arcs, initial=0.0) + 3.0 * max(survey.bands[band].psf_fwhm for band in bands)
+    return 2 * round(max(reach, _ARCS_REACH) / survey.pixel_scale) + 1
 
 
 def _stamp_sides(survey: Survey, sky: Table, bands: Sequence[str]) -> np.ndarray:

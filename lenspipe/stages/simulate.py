@@ -36,7 +36,8 @@ def plan(config: Config, store: Store) -> list[Unit]:
         last = min(first + section.shard_size, section.count)
         payload = {"kind": "shard", "number": number, "first": first, "last": last}
         units.append(Unit(f"shard-{number:05d}", payload, settings=some))
-    settings = {**settings_of(config, "simulate.tiles"), "min_snr": section.min_snr}
+    lenses = {"min_snr": section.min_snr, "effects": section.effects().model_dump()}
+    settings = {**settings_of(config, "simulate.tiles"), **lenses}
     for number in range(section.tiles.count):
         units.append(Unit(f"tile-{number:05d}", {"kind": "tile", "number": number}, settings=settings))
     return units
@@ -104,8 +105,9 @@ def _work_tile(unit: Unit, config: Config, store: Store) -> Done:
     survey = load_survey(config.survey)
     number = unit.payload["number"]
     tiles, bands = config.simulate.tiles, survey.model_bands
-    sky = draw_sky(survey, config.run.seed, tiles, bands, config.simulate.min_snr)
-    tile = render_tile(survey, config.run.seed, number, sky, tiles, bands)
+    effects = config.simulate.effects()
+    sky = draw_sky(survey, config.run.seed, tiles, bands, config.simulate.min_snr, effects)
+    tile = render_tile(survey, config.run.seed, number, sky, tiles, bands, effects)
     paths = write_tile(store.folder("tiles"), survey, tile)
     draws = _count_draws(sky)
     if number == 0:  # the sky's truth is one table for all tiles

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from lenspipe.core.errors import ConfigError
-from lenspipe.core.survey import load_survey, same_scale, survey_names
+from lenspipe.core.survey import FWHM_PER_SIGMA, load_survey, same_scale, survey_names
 
 
 def test_all_packaged_surveys_load():
@@ -78,6 +78,45 @@ def test_a_coadd_scatters_less_than_an_exposure():
     assert space.exposure_fwhm() == space.psf_fwhm
 
 
+def saturating_star(survey, band) -> float:
+    """Return the magnitude of a star, seen through a Gaussian on a pixel's middle, that fills the pixel."""
+    own = survey.bands[band]
+    share = math.erf(0.5 * survey.pixel_scale / (own.exposure_fwhm() / FWHM_PER_SIGMA) / math.sqrt(2.0)) ** 2
+    return 31.4 - 2.5 * math.log10(own.saturation(survey.pixel_scale) / share)
+
+
+@pytest.mark.parametrize(
+    ("name", "limits"),
+    [
+        ("des", {"g": 15.2, "r": 15.7, "i": 15.8, "z": 15.5, "Y": 13.6}),  # DR2, table 1; all from memory
+        ("hsc", {"i": 18.4}),  # Aihara et al. 2018
+        ("euclid", {"VIS": 17.8}),
+    ],
+)
+def test_stars_saturate_where_the_survey_says(name, limits):
+    survey = load_survey(name)
+    for band, limit in limits.items():
+        assert saturating_star(survey, band) == pytest.approx(limit, abs=0.4)
+
+
+def test_saturation_follows_the_exposure_and_may_be_set(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        'extends = "des"\nname = "mine"\n[bands.g]\nfull_well = 65000.0\n[bands.r]\nexposure = 1800.0\n'
+    )
+    mine, des = load_survey(str(path)), load_survey("des")
+    for band in ("g", "r"):
+        sky = des.bands[band].sky_flux(des.pixel_scale)
+        wells = [survey.saturation([band])[0] + sky for survey in (mine, des)]
+        assert wells[0] == pytest.approx(wells[1] / 2)
+    path.write_text('extends = "des"\nname = "mine"\n[bands.z]\nexposure = 90000.0\n')
+    with pytest.raises(
+        ConfigError,
+        match=r"'mine', bands.z: the sky alone saturates an exposure of 9000 s",
+    ):
+        load_survey.__wrapped__(str(path)).saturation(("g", "z"))
+
+
 @pytest.mark.parametrize("band", ["NISP_Y", "NISP_J", "NISP_H"])
 def test_nisp_reaches_its_published_depth(band):
     # 5 sigma at 24.0 to 24.5 mag, Euclid Wide, here within 2 FWHM
@@ -93,6 +132,15 @@ def test_a_psf_has_one_index_or_one_of_each_band():
     assert list(hsc.psf_betas(("r", "i"))) == ["psf_beta", "psf_beta_r", "psf_beta_i"]
     assert hsc.psf_betas(("r", "i"))["psf_beta"] == hsc.bands["r"].psf_beta
     assert hsc.psf_betas(("r",)) == {"psf_beta": hsc.bands["r"].psf_beta}
+
+
+def test_the_reference_band_is_that_of_detection_where_there_is_one():
+    des = load_survey("des")
+    assert [des.reference_band(bands) for bands in (("g", "r", "i"), ("i", "z"), ("g", "r"))] == [
+        "i",
+        "i",
+        "r",
+    ]
 
 
 def test_a_band_may_have_noise_of_its_own():

@@ -51,7 +51,19 @@ def test_flux_is_one_and_half_of_it_within_the_half_light_radius(n):
     assert np.sum(weight * -np.expm1(-0.5 / sigma**2)) == pytest.approx(0.5, abs=1e-3)
 
 
-@pytest.mark.parametrize(("beta", "error"), [(2.5, 8e-4), (3.0, 4e-4), (4.765, 2e-4), (12.0, 1e-4)])
+@pytest.mark.parametrize(
+    ("beta", "error"),
+    [
+        (1.5, 4e-4),
+        (1.8, 3e-4),
+        (2.1, 2e-4),
+        (2.49, 2e-4),
+        (2.5, 8e-4),
+        (3.0, 4e-4),
+        (4.765, 2e-4),
+        (12.0, 1e-4),
+    ],
+)
 def test_moffat(beta, error):
     r = np.linspace(0.0, 8.0, 60)
     steepness = 4.0 * (2.0 ** (1.0 / beta) - 1.0)
@@ -59,6 +71,16 @@ def test_moffat(beta, error):
     mine = np.array([total(moffat_gaussians(beta), 0.0, radius) for radius in r])
     assert np.max(np.abs(mine - exact) / np.sqrt(exact * exact[0])) < error
     assert mine[0] / 2 == pytest.approx(total(moffat_gaussians(beta), 0.0, 0.5), rel=2e-3)  # FWHM 1
+
+
+@given(st.floats(1.5, 2.499))
+@settings(max_examples=20, deadline=None)
+def test_broad_wings_hold_their_flux_and_no_more(beta):
+    sigma, weight = moffat_gaussians(beta)
+    radius = np.array([1.0, 4.0, 8.0, 16.0])
+    mine = np.sum(weight * -np.expm1(-0.5 * (radius[:, None] / sigma) ** 2), axis=1)
+    exact = 1.0 - (1.0 + 4.0 * (2.0 ** (1.0 / beta) - 1.0) * radius**2) ** (1.0 - beta)
+    np.testing.assert_allclose(mine, exact, atol=5e-5)
 
 
 @pytest.mark.parametrize("beta", [np.inf, np.nan])

@@ -9,11 +9,13 @@ from hypothesis import strategies as st
 
 from lenspipe.config import PLAIN
 from lenspipe.core.survey import load_survey
-from lenspipe.simulate.artifacts import SATURATION, draw_noise, saturate, spoil, strike
+from lenspipe.simulate.artifacts import draw_noise, saturate, spoil, strike
 
 DES = load_survey("des")
 BANDS = ("g", "r", "i")
 IDS = np.arange(40)
+FULL = DES.saturation(BANDS)
+SATURATION = 1e5  # nJy, where it does not matter which
 SKY = np.tile([2.0, 3.0, 6.0], (40, 1))
 
 
@@ -22,7 +24,7 @@ def noise(correlated=False):
 
 
 def faulty(image, **faults):
-    return spoil(image, SKY, 1, IDS, PLAIN.model_copy(update=faults), np.zeros(40, bool))
+    return spoil(image, SKY, FULL, 1, IDS, PLAIN.model_copy(update=faults), np.zeros(40, bool))
 
 
 def test_noise_has_the_skys_sigma_and_is_the_samples_own():
@@ -38,14 +40,14 @@ def test_nothing_asked_for_changes_nothing_but_saturation():
     image = noise()
     assert np.array_equal(faulty(image), image)
     image[0, 5, 5] = 1e7
-    assert faulty(image)[0, 5, 5].tolist() == [SATURATION] * 3
+    assert faulty(image)[0, 5, 5].tolist() == pytest.approx(FULL)
 
 
 def test_what_a_pixel_cannot_hold_flows_along_its_column_and_is_conserved():
     image = np.random.default_rng(1).normal(0.0, 50.0, (2, 61, 9, 2))
     image[0, 30, 4, 1] += 6.3 * SATURATION
     image[0, 31, 4, 1] += 1.2 * SATURATION
-    out = saturate(image.astype(np.float32))
+    out = saturate(image.astype(np.float32), [2 * SATURATION, SATURATION])
     assert out.dtype == np.float32
     assert out.max() == SATURATION
     assert out[0, :, 4, 1].sum() == pytest.approx(image[0, :, 4, 1].sum(), rel=1e-6)
@@ -55,7 +57,7 @@ def test_what_a_pixel_cannot_hold_flows_along_its_column_and_is_conserved():
     elsewhere = np.ones(image.shape, bool)
     elsewhere[0, :, 4, 1] = False
     assert np.array_equal(out[elsewhere], image.astype(np.float32)[elsewhere])
-    cut = saturate(image.astype(np.float32), bleeding=False)
+    cut = saturate(image.astype(np.float32), [2 * SATURATION, SATURATION], bleeding=False)
     assert np.array_equal(cut, np.minimum(image.astype(np.float32), SATURATION))
 
 
@@ -64,7 +66,7 @@ def test_what_a_pixel_cannot_hold_flows_along_its_column_and_is_conserved():
 def test_bleeding_never_makes_charge_and_loses_it_at_the_edges_only(seed, row, excess):
     image = np.random.default_rng(seed).uniform(0.0, 0.9 * SATURATION, (41, 3, 1))
     image[row, 1] += excess * SATURATION
-    out = saturate(image)
+    out = saturate(image, [SATURATION])
     assert out.max() <= SATURATION
     assert np.all(out >= np.minimum(image, SATURATION))
     column, before = out[:, 1, 0], image[:, 1, 0].sum()
@@ -107,3 +109,10 @@ def test_unusable_pixels_are_filled_with_what_is_near():
     assert np.all(np.any(changed, axis=(1, 2)).sum(axis=1) <= 1)
     assert changed.sum(axis=(1, 2, 3)).max() <= 60
     assert np.mean(changed.any(axis=(1, 2, 3))) > 0.9
+
+
+def test_a_star_that_saturates_one_survey_does_not_saturate_another():
+    hsc = load_survey("hsc")
+    image = np.full((1, 9, 9, 3), 5e4, np.float32)
+    assert np.array_equal(saturate(image, DES.saturation(BANDS)), image)
+    assert np.all(saturate(image, hsc.saturation(BANDS)) == np.float32(hsc.saturation(BANDS)))

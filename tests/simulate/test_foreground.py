@@ -13,7 +13,9 @@ from tests.oracles.lenstronomy_scene import galsim_image, galsim_psf
 from tests.simulate.scenes import GAIN, PIXEL, SKY, component, light, nothing, scene
 
 
-@pytest.mark.parametrize(("beta", "fwhm"), [(np.inf, 0.88), (3.0, 0.88), (np.inf, 0.55)])
+@pytest.mark.parametrize(
+    ("beta", "fwhm"), [(np.inf, 0.88), (3.0, 0.88), (2.1, 0.88), (1.8, 0.88), (np.inf, 0.55)]
+)
 def test_galaxies_agree_with_galsim(beta, fwhm):
     # i = 17: the centre is 300 sigma; lenstronomy at 3 x 3 samples errs by 12 sigma on such scenes
     galaxies = light(

@@ -95,3 +95,26 @@ def test_a_gaussian_psf_is_one_term_and_a_moffat_several():
         terms[str(beta)] = arrays["psf_weight"].shape[-1]
     assert terms["inf"] == terms["nan"] == 1
     assert terms["3.0"] > 3
+
+
+@pytest.mark.parametrize("wrong", [0.0, -0.5, np.nan])
+def test_what_has_no_shape_is_refused_by_name(wrong):
+    flux = np.array([[1.0], [1.0]])
+    flat = light(flux, q=[1.0, wrong])
+    with pytest.raises(
+        ValueError, match=rf"light: q must be above 0, received {wrong:g} for object 1, component 0"
+    ):
+        pack(scene(flat, nothing(2)), SIZE, PIXEL)
+    with pytest.raises(ValueError, match="source: q must be above 0"):
+        pack(scene(nothing(2), flat, theta_e=1.0), SIZE, PIXEL)
+    with pytest.raises(ValueError, match=r"lens: q must be above 0, received .* for object 0$"):
+        pack(scene(light(flux), light(flux), theta_e=1.0, q=wrong), SIZE, PIXEL)
+    if wrong != 0.0:
+        with pytest.raises(ValueError, match="light: r_eff must be 0 or more"):
+            pack(scene(light(flux, r_eff=wrong), nothing(2)), SIZE, PIXEL)
+
+
+def test_what_does_not_shine_may_have_any_shape():
+    dark = light(np.array([[1.0], [0.0]]), q=[1.0, 0.0], r_eff=[1.0, np.nan])
+    arrays, _ = pack(scene(dark, nothing(2)), SIZE, PIXEL)
+    assert all(np.all(np.isfinite(values)) for values in arrays.values())

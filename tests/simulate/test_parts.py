@@ -7,7 +7,7 @@ import pytest
 from astropy.table import Table
 
 from lenspipe.simulate.colours import flux_njy
-from lenspipe.simulate.parts import galaxy_scene, source_scene, stack_betas
+from lenspipe.simulate.parts import galaxy_scene, move_lenses, source_scene, stack_betas
 from lenspipe.simulate.render import render
 
 BANDS = ("g", "i")
@@ -77,3 +77,13 @@ def test_each_band_may_have_wings_of_its_own():
 def test_the_index_of_a_band_is_read_before_that_of_all():
     assert stack_betas(rows(psf_beta=3.0), BANDS).tolist() == [[3.0, 3.0]]
     assert stack_betas(rows(psf_beta=3.0, psf_beta_g=3.0, psf_beta_i=2.5), BANDS).tolist() == [[3.0, 2.5]]
+
+
+def test_a_moved_lens_keeps_its_images():
+    truth = rows(gamma_ext=0.15, phi_ext=25.0)
+    moved = move_lenses(truth, 4 * 0.263, -3 * 0.263)
+    _, before = draw(source_scene(truth, BANDS))
+    _, after = draw(source_scene(moved, BANDS))
+    assert after[5:65, 10:70] == pytest.approx(before[8:68, 6:66], abs=float(2e-3 * before.max()))
+    back = move_lenses(moved, -4 * 0.263, 3 * 0.263)
+    assert [back["x_src"][0], back["y_src"][0]] == pytest.approx([0.25, 0.1])

@@ -9,7 +9,6 @@ from astropy.table import vstack
 from lenspipe.config import MIXTURE, PLAIN, RealismSection, SimulateSection
 from lenspipe.core.survey import load_survey
 from lenspipe.io.tables import read_table, write_table
-from lenspipe.simulate.artifacts import SATURATION
 from lenspipe.simulate.colours import flux_njy
 from lenspipe.simulate.lookalike import are_struck
 from lenspipe.simulate.scene import build_scene, draw_truth, redraw, simulate_stamps
@@ -176,9 +175,10 @@ def test_bright_stars_bleed_in_full_scenes():
     bled, _, _ = simulate_stamps(DES, 1, range(4), section, BANDS, SIZE)
     dry = section.model_copy(update={"realism": RealismSection(bleeding=False)})
     cut, _, _ = simulate_stamps(DES, 1, range(4), dry, BANDS, SIZE)
-    full = (bled == SATURATION).sum(axis=(1, 2, 3)), (cut == SATURATION).sum(axis=(1, 2, 3))
+    level = np.asarray(DES.saturation(BANDS), np.float32)
+    full = (bled == level).sum(axis=(1, 2, 3)), (cut == level).sum(axis=(1, 2, 3))
     assert np.all(full[0] > 1.2 * full[1])
-    columns, rows = (np.any(bled[..., 2] == SATURATION, axis=axis).sum(axis=1) for axis in (1, 2))
+    columns, rows = (np.any(bled[..., 2] == level[2], axis=axis).sum(axis=1) for axis in (1, 2))
     assert np.all(rows > columns)  # along y
 
 

@@ -7,15 +7,20 @@ import pytest
 from astropy.coordinates import SkyCoord
 from scipy.spatial import cKDTree
 
-from lenspipe.config import TilesSection
+from lenspipe.config import FULL, PLAIN, TilesSection
 from lenspipe.core.errors import ConfigError
 from lenspipe.core.survey import load_survey
+from lenspipe.simulate.colours import flux_njy
+from lenspipe.simulate.field import draw_satellites
+from lenspipe.simulate.measure import expect_arcs
+from lenspipe.simulate.scene import source_light
 from lenspipe.simulate.strip import (
     CLEARANCE,
     DEC0,
     RA0,
     SPECTROSCOPY_ERROR,
     draw_sky,
+    lens_seed,
     mock_spectroscopy,
     noise_at,
     seeing_at,
@@ -49,11 +54,58 @@ def test_neighbouring_tiles_overlap_by_what_was_asked():
 
 def test_nothing_stands_in_front_of_a_lens(sky):
     kinds = np.asarray(sky["kind"])
-    lenses, field = sky[kinds == "lens"], sky[kinds != "lens"]
+    lenses, field = sky[kinds == "lens"], sky[np.isin(kinds, ["galaxy", "star"])]
     assert len(lenses) == 9
     apart = places(lenses)[:, None].separation(places(field)[None, :]).arcsec
     assert apart.min() > 0.99 * CLEARANCE
     assert apart.min() < 2.5 * CLEARANCE  # and the field is no emptier than that
+
+
+def test_lenses_are_as_real_as_those_of_training_stamps(sky):
+    lenses = sky[np.asarray(sky["kind"]) == "lens"]
+    assert np.all(lenses["q_light"] != lenses["q"])
+    assert len(np.unique(lenses["n_lens"])) > 3
+    many = TILES.model_copy(update={"size": 1200, "lenses": 30})
+    for share, expected in ((0.25, 0.25), (0.0, 0.0)):
+        drawn = draw_sky(DES, 4, many, BANDS, effects=FULL.model_copy(update={"satellites": share}))
+        kinds = np.asarray(drawn["kind"])
+        lenses, satellites = drawn[kinds == "lens"], drawn[kinds == "satellite"]
+        apart = places(satellites)[:, None].separation(places(lenses)[None, :]).arcsec
+        assert len(lenses) == 90
+        assert len(np.unique(np.argmin(apart, axis=1))) / 90 == pytest.approx(expected, abs=0.12)
+
+
+def test_satellites_stand_where_stamps_have_them_north_up_and_east_left():
+    many = TILES.model_copy(update={"size": 1200, "lenses": 30})
+    sky = draw_sky(DES, 4, many, BANDS)
+    kinds = np.asarray(sky["kind"])
+    lenses, satellites = sky[kinds == "lens"], sky[kinds == "satellite"]
+    light = draw_satellites(lens_seed(4), lenses, BANDS, FULL.satellites)
+    owner, number = np.nonzero(light.flux[..., 1])
+    host = lenses[owner]
+    east = (satellites["ra"] - host["ra"]) * 3600.0 * np.cos(np.radians(DEC0))
+    assert np.asarray(east) == pytest.approx(-light.x[owner, number], abs=1e-6)
+    north = (satellites["dec"] - host["dec"]) * 3600.0
+    assert np.asarray(north) == pytest.approx(light.y[owner, number], abs=1e-6)
+    assert flux_njy(satellites["mag_lens_i"]) == pytest.approx(light.flux[owner, number, 1])
+
+
+def test_plain_lenses_have_nothing_of_it():
+    sky = draw_sky(DES, 4, TILES, BANDS, effects=PLAIN)
+    lenses = sky[np.asarray(sky["kind"]) == "lens"]
+    assert np.array_equal(lenses["q_light"], lenses["q"])
+    assert set(lenses["n_lens"]) == {4.0}
+    assert "satellite" not in sky["kind"]
+
+
+def test_what_the_truth_says_of_a_lens_is_true_at_its_place(sky):
+    lenses = sky[np.asarray(sky["kind"]) == "lens"]
+    source = source_light(lens_seed(4), lenses, BANDS, clumpy=True)
+    for name, values in expect_arcs(DES, lenses, BANDS, source).items():
+        assert np.asarray(lenses[name]) == pytest.approx(values, rel=1e-9), name
+    assert np.all(lenses["snr"] >= 20.0)
+    smooth = expect_arcs(DES, lenses, BANDS, source_light(lens_seed(4), lenses, BANDS, clumpy=False))
+    assert np.std(smooth["snr"] / lenses["snr"]) > 0.02
 
 
 def test_galaxies_are_clustered_and_stars_are_not():

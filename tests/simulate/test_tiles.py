@@ -8,16 +8,20 @@ from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from astropy.wcs import WCS
 
-from lenspipe.config import TilesSection
+from lenspipe.config import FULL, PLAIN, TilesSection
 from lenspipe.core.errors import ConfigError
 from lenspipe.core.survey import load_survey
 from lenspipe.imaging.noise import find_empty
 from lenspipe.simulate.colours import flux_njy
+from lenspipe.simulate.measure import measure_arcs
+from lenspipe.simulate.parts import galaxy_scene, move_lenses
+from lenspipe.simulate.render import render
 from lenspipe.simulate.strip import LENS_SEPARATION, noise_at, seeing_at
 from lenspipe.simulate.tiles import (
     BAD,
     SATURATED,
-    SATURATION,
+    _arcs_side,
+    _sources,
     cut_tile,
     draw_sky,
     mock_spectroscopy,
@@ -126,7 +130,7 @@ def test_bright_stars_saturate(sky):
     rows, columns = np.nonzero(saturated)
     assert np.ptp(rows) > 2 * np.ptp(columns)  # the charge bled along the columns
     assert 4 < np.ptp(columns) < 40
-    assert tile["flux"][..., 1].max() == pytest.approx(SATURATION)
+    assert tile["flux"][..., 1].max() == pytest.approx(DES.saturation(BANDS)[1])
 
 
 def test_files(tmp_path, sky, both):
@@ -188,6 +192,27 @@ def test_some_galaxies_stand_close_together():
     near, far = np.count_nonzero(pairs < 10), np.count_nonzero((pairs > 60) & (pairs < 61))
     expected = far * 10**2 / (61**2 - 60**2)  # of a uniform field, edges left aside
     assert near > 1.25 * expected
+
+
+def test_lenses_in_tiles_are_as_magnified_and_bright_as_the_truth_says(sky):
+    lenses = sky[np.asarray(sky["kind"]) == "lens"]
+    off = move_lenses(lenses, 0.4 * DES.pixel_scale, -0.3 * DES.pixel_scale)  # between the pixels
+    light = render(galaxy_scene(off, BANDS), 77, DES.pixel_scale)[0]
+    arcs = render(_sources(off, BANDS, 1, FULL), 77, DES.pixel_scale)[1]
+    gain = np.array([DES.bands[band].electrons_per_njy() for band in BANDS])
+    for name, values in measure_arcs(DES, off, BANDS, light, arcs, gain).items():
+        assert np.asarray(lenses[name]) == pytest.approx(values, rel=0.04), name
+    smooth = render(_sources(off, BANDS, 1, PLAIN), 77, DES.pixel_scale)[1]
+    assert np.max(np.abs(arcs - smooth), axis=(1, 2, 3)).min() > 1.0  # nJy: the tile draws the knots
+
+
+def test_arcs_of_wide_lenses_are_not_cut(sky):
+    wide = sky.copy()
+    wide["theta_e"] = 3.0 * sky["theta_e"]
+    usual, larger = _arcs_side(DES, sky, BANDS), _arcs_side(DES, wide, BANDS)
+    assert usual >= 2 * 6.5 / DES.pixel_scale - 1
+    lens = np.asarray(sky["kind"]) == "lens"
+    assert 0.5 * larger * DES.pixel_scale > np.max(wide["theta_e"][lens]) + 2.0
 
 
 def test_same_seed_same_tile(sky, both):
