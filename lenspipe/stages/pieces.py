@@ -7,16 +7,22 @@ objects.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from astropy.table import vstack
 
 from lenspipe.config import Config
 from lenspipe.core.errors import Rejected
 from lenspipe.core.survey import Survey
-from lenspipe.core.types import ImageSet, StampFormat
+from lenspipe.core.types import ImageSet, Quarantined, StampFormat
+from lenspipe.io.bands import open_bands
+from lenspipe.io.collections import AT_ONCE, holds_members
+from lenspipe.io.planes import list_planes
+from lenspipe.io.shards import Shard
 from lenspipe.stages.collection import cut_members
 from lenspipe.stages.search import find_targets
 from lenspipe.stages.tile import Piece, Tile
-
-AT_ONCE = 512  # objects
 
 
 def read_pieces(image_set: ImageSet, survey: Survey, form: StampFormat, config: Config) -> Iterator[Piece]:
@@ -27,10 +33,6 @@ def read_pieces(image_set: ImageSet, survey: Survey, form: StampFormat, config: 
     Rejected
         If the whole image cannot be used; also after the first pieces, where it shows only then.
     """
-    from lenspipe.io.bands import open_bands
-    from lenspipe.io.collections import holds_members
-    from lenspipe.io.planes import list_planes
-
     collection = holds_members(image_set)
     planes = [] if collection else list_planes(image_set, survey)
     if collection or any(plane.object for plane in planes):
@@ -51,3 +53,32 @@ def _require_bands(planes, bands: tuple[str, ...]) -> None:
         path = planes[0].path if planes else ""
         names = ", ".join(sorted(band or "?" for band in there)) or "none"
         raise Rejected(f"missing_band:{missing[0]}", f"needs {', '.join(bands)}; images found: {names}", path)
+
+
+def read_whole(
+    image_set: ImageSet, survey: Survey, form: StampFormat, config: Config
+) -> tuple[Shard, Any, list[Quarantined]]:
+    """Return all stamps of a tile or cutout, their table, and the objects left out: in memory.
+
+    Raises
+    ------
+    Rejected
+        If the whole image cannot be used.
+    """
+    pieces = list(read_pieces(image_set, survey, form, config))
+    names = ("flux", "noise_sigma", "psf_fwhm", "electrons_per_njy")
+    arrays = {name: np.concatenate([getattr(piece, name) for piece in pieces]) for name in names}
+    image = arrays.pop("flux")
+    if pieces[0].psf_image is not None:
+        arrays["psf_image"] = np.stack([piece.psf_image for piece in pieces])
+        arrays["psf_index"] = np.repeat(np.arange(len(pieces)), [len(piece.flux) for piece in pieces])
+    shard = Shard(
+        image,
+        bands=form.bands,
+        pixel_scale=form.pixel_scale,
+        survey=survey.name,
+        seed=config.run.seed,
+        **arrays,
+    )
+    table = vstack([piece.objects for piece in pieces], metadata_conflicts="silent")
+    return shard, table, [row for piece in pieces for row in piece.rejected]
