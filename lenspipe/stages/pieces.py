@@ -1,7 +1,9 @@
 """From the files of a tile, a cutout or a collection to stamps, piece by piece: what lies in memory is a strip.
 
 A tile is read in strips of whole rows, each pixel once (besides the margins), whatever its size and its number of
-objects.
+objects. Where a band lies on another grid, turned or shifted, strips are cut into blocks, and pixels of that band near
+their edges are read several times. HCOMPRESS and PLIO files are unpacked whole to scratch, a file at a time, by the
+guarded child.
 """
 
 from __future__ import annotations
@@ -16,13 +18,17 @@ from lenspipe.config import Config
 from lenspipe.core.errors import Rejected
 from lenspipe.core.survey import Survey
 from lenspipe.core.types import ImageSet, Quarantined, StampFormat
+from lenspipe.imaging.blocks import split_length
 from lenspipe.io.bands import open_bands
 from lenspipe.io.collections import AT_ONCE, holds_members
 from lenspipe.io.planes import list_planes
 from lenspipe.io.shards import Shard
 from lenspipe.stages.collection import cut_members
 from lenspipe.stages.search import find_targets
-from lenspipe.stages.tile import Piece, Tile
+from lenspipe.stages.tile import Piece, Tile, Window
+
+#: Columns of a block, without margins, where a band lies on another grid.
+BLOCK = 1024
 
 
 def read_pieces(image_set: ImageSet, survey: Survey, form: StampFormat, config: Config) -> Iterator[Piece]:
@@ -42,8 +48,28 @@ def read_pieces(image_set: ImageSet, survey: Survey, form: StampFormat, config: 
     with open_bands(planes, form.bands) as bands:
         tile = Tile(image_set, bands, survey, form, config)
         for targets, window, left_out in find_targets(tile):
-            for start in range(0, max(1, len(targets)), AT_ONCE):
-                yield tile.cut(targets[start : start + AT_ONCE], window, left_out if start == 0 else [])
+            for some, part in _split_window(tile, targets, window):
+                for start in range(0, max(1, len(some)), AT_ONCE):
+                    yield tile.cut(some[start : start + AT_ONCE], part, left_out)
+                    left_out = []
+
+
+def _split_window(tile: Tile, targets: Any, window: Window) -> Iterator[tuple[Any, Window]]:
+    """Yield targets with the windows in which their stamps lie: blocks of columns where a band is on another grid.
+
+    Of a band that is turned by 45 degrees a whole strip covers half of the tile.
+    """
+    rows, columns = window
+    width = columns.stop - columns.start
+    if not any(tile.moved.values()) or width <= BLOCK:
+        yield targets, window
+        return
+    blocks = list(split_length(width, BLOCK, tile.margin))
+    starts = columns.start + np.array([block.start for block in blocks])
+    number = np.maximum(np.searchsorted(starts, np.asarray(targets["x"], float), side="right") - 1, 0)
+    for k in np.unique(number) if len(targets) else [0]:
+        part = slice(columns.start + blocks[k].low, columns.start + blocks[k].high)
+        yield targets[number == k], (rows, part)
 
 
 def _require_bands(planes, bands: tuple[str, ...]) -> None:
