@@ -134,7 +134,7 @@ class Store:
             record = json.loads(path.read_text())
             rows = tuple(Quarantined(**row) for row in record["quarantined"])
             outputs = tuple(self.root / name for name, _ in record["outputs"])
-            found.append((record["unit"], Done(outputs, record["counts"], rows)))
+            found.append((record.get("unit", path.stem), Done(outputs, record["counts"], rows)))
         return found
 
     def stages(self) -> list[str]:
