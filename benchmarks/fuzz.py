@@ -52,13 +52,11 @@ BATCH = (
     1000  # inputs that a process reads before another takes over: what it may lose of memory is lost with it
 )
 PROGRESS = 10_000
-PATIENCE = (
-    5.0  # s for an input, where a run waits for 20: what hangs the guarded child costs no more than it must
-)
+PATIENCE = 5.0  # s for an input, where a run waits for 20: what hangs the child costs no more than it must
 
 
 def read_everything(path: str) -> int:
-    """Read a file as a run does and return a checksum of all its pixels; `Rejected` and nothing else if it cannot be."""
+    """Read a file as a run does and return a checksum of all its pixels; `Rejected`, nothing else, if it cannot be."""
     return _read_stack(path) if path.endswith(".h5") else _read_planes(path)
 
 

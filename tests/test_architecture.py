@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,24 @@ def test_a_source_file_keeps_the_rules(path):
     if mine in LEVEL:
         for other in imported_parts(tree) - {mine}:
             assert LEVEL[other] < LEVEL[mine], f"{mine} must not import {other}: imports go downwards"
+
+
+def test_no_two_files_import_each_other():
+    modules = {
+        "lenspipe." + ".".join(path.relative_to(PACKAGE).with_suffix("").parts): path for path in SOURCES
+    }
+    modules |= {name.removesuffix(".__init__"): path for name, path in modules.items()}
+    imports = {}
+    for path in SOURCES:
+        names = set()
+        for node in ast.walk(ast.parse(path.read_text())):  # also imports inside functions
+            if isinstance(node, ast.ImportFrom):
+                inner = {f"{node.module}.{alias.name}" for alias in node.names}
+                names |= inner if inner <= set(modules) else {node.module}
+            elif isinstance(node, ast.Import):
+                names |= {alias.name for alias in node.names}
+        imports[path] = {modules[name] for name in names & set(modules)}
+    TopologicalSorter(imports).prepare()  # CycleError names the files
 
 
 def test_every_module_has_its_test():

@@ -15,7 +15,8 @@ from astropy.io import fits
 
 from lenspipe.core.errors import Rejected
 from lenspipe.core.types import PsfModel, RawBand
-from lenspipe.io.fits import inherit, naming_faults, opened
+from lenspipe.io.fits import inherit, opened
+from lenspipe.io.guard import naming_faults
 from lenspipe.io.planes import Plane
 
 _MAX_PSF, _MAX_DEGREE = 1024, 8  # px; of PSF images, of polynomials

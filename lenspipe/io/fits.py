@@ -15,7 +15,7 @@ from astropy.io import fits
 from astropy.wcs import WCS
 
 from lenspipe.core.errors import Rejected
-from lenspipe.io.guard import SECONDS, run_guarded
+from lenspipe.io.guard import SECONDS, naming_faults, run_guarded
 from lenspipe.io.preflight import check_structure, check_sums
 from lenspipe.io.zipped import unzipped
 
@@ -39,21 +39,6 @@ class Hdu:
     name: str
     shape: tuple[int, ...]
     header: fits.Header
-
-
-@contextmanager
-def naming_faults(path: str) -> Iterator[None]:
-    """Make whatever a FITS reader raises inside the block a `Rejected` that names the file."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    except Rejected:
-        raise
-    except MemoryError as error:
-        raise Rejected("too_large", str(error), path) from None
-    except Exception as error:  # astropy leaks fourteen classes (measured): one reason for all
-        raise Rejected("unreadable", f"{type(error).__name__}: {error}", path) from None
 
 
 @contextmanager

@@ -16,8 +16,9 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
@@ -27,9 +28,29 @@ from lenspipe.core.errors import Rejected
 #: Seconds that a file may take, bytes that the child may map, and those that a fork of it may, which unpacks images.
 SECONDS, MEMORY, MEMORY_APART = 20.0, 2**30, 4 * 2**30
 _START, _GRACE = 120.0, 10.0
-_CHILD = "import sys; sys.path.insert(0, sys.argv[1]); from lenspipe.io.guard import serve; serve()"
+#: The readers are imported before the clock runs: on a cold disk that takes longer than a file may.
+_CHILD = """import sys
+sys.path.insert(0, sys.argv[1])
+import lenspipe.io.fits, lenspipe.io.hdf5
+from lenspipe.io.guard import serve
+serve()"""
 _ROOT = str(Path(__file__).parents[2])
 _READY = "ready"
+
+
+@contextmanager
+def naming_faults(path: str) -> Iterator[None]:
+    """Make whatever a reader of files raises inside the block a `Rejected` that names the file."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except Rejected:
+        raise
+    except MemoryError as error:
+        raise Rejected("too_large", str(error), path) from None
+    except Exception as error:  # astropy leaks fourteen classes (measured), h5py others: one reason for all
+        raise Rejected("unreadable", f"{type(error).__name__}: {error}", path) from None
 
 
 def run_guarded(
@@ -173,8 +194,6 @@ os.register_at_fork(after_in_child=_forget)
 
 def serve() -> None:
     """Answer requests from standard input until it ends; runs in the child."""
-    import lenspipe.io.fits
-
     answers = os.fdopen(os.dup(1), "w")
     quiet = os.open(os.devnull, os.O_WRONLY)
     _limit_memory(MEMORY)
@@ -194,7 +213,7 @@ def serve() -> None:
         if request["apart"]:
             _limit_memory(MEMORY_APART)
         signal.setitimer(signal.ITIMER_REAL, request["seconds"])
-        print(json.dumps(_answer(request, lenspipe.io.fits.naming_faults)), file=answers, flush=True)
+        print(json.dumps(_answer(request)), file=answers, flush=True)
         if request["apart"]:
             os._exit(0)
         signal.setitimer(signal.ITIMER_REAL, 0)
@@ -206,7 +225,7 @@ def _limit_memory(limit: int) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
-def _answer(request: dict[str, Any], naming_faults) -> dict[str, Any]:
+def _answer(request: dict[str, Any]) -> dict[str, Any]:
     try:
         with naming_faults(""):
             return {"value": resolve_name(request["function"])(*request["arguments"])}

@@ -17,7 +17,7 @@ import h5py
 import numpy as np
 
 from lenspipe.core.errors import Rejected
-from lenspipe.io.guard import run_guarded
+from lenspipe.io.guard import naming_faults, run_guarded
 
 #: Largest chunk and largest row of a dataset [bytes].
 MAX_CHUNK, MAX_ROW = 2**28, 2**26
@@ -70,19 +70,6 @@ def opened(path: str, attributes: Collection[str]) -> Iterator[Hdf5]:
         with naming_faults(path):
             datasets = _list_datasets(file, path)
         yield Hdf5(path, datasets, found, faults)
-
-
-@contextmanager
-def naming_faults(path: str) -> Iterator[None]:
-    """Make whatever the library raises inside the block a `Rejected` that names the file."""
-    try:
-        yield
-    except Rejected:
-        raise
-    except MemoryError as error:
-        raise Rejected("too_large", str(error), path) from None
-    except Exception as error:  # whatever the library finds becomes OSError, KeyError, ValueError, ...
-        raise Rejected("unreadable", f"{type(error).__name__}: {error}", path) from None
 
 
 def examine(path: str, wanted: Collection[str]) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:

@@ -23,7 +23,8 @@ from lenspipe.core.errors import Rejected
 from lenspipe.core.survey import Survey
 from lenspipe.core.types import RawBand
 from lenspipe.io.files import escape_text
-from lenspipe.io.hdf5 import MAX_CHUNK, MAX_ROW, Hdf5, chunk_bytes, naming_faults, opened, row_bytes
+from lenspipe.io.guard import naming_faults
+from lenspipe.io.hdf5 import MAX_CHUNK, MAX_ROW, Hdf5, chunk_bytes, opened, row_bytes
 
 _IMAGES = ("image", "images", "flux", "data", "stamps", "cutouts")
 _NOISE = {"ivar": "weight", "invvar": "weight", "noise": "rms", "noise_sigma": "rms"}

@@ -118,6 +118,7 @@ class Store:
         write_json(
             self.marker(stage, unit),
             {
+                "unit": unit,
                 "key": key,
                 "code": code_version(),
                 "outputs": outputs,
@@ -127,14 +128,18 @@ class Store:
         )
 
     def finished(self, stage: str) -> list[tuple[str, Done]]:
-        """Return (unit file name, what it handed back) of every marker of a stage, in order."""
+        """Return (unit's name, what it handed back) of every marker of a stage, in order of the files."""
         found = []
         for path in sorted((self.root / STATE / "done" / stage).glob("*.json")):
             record = json.loads(path.read_text())
             rows = tuple(Quarantined(**row) for row in record["quarantined"])
             outputs = tuple(self.root / name for name, _ in record["outputs"])
-            found.append((path.stem, Done(outputs, record["counts"], rows)))
+            found.append((record.get("unit", path.stem), Done(outputs, record["counts"], rows)))
         return found
+
+    def stages(self) -> list[str]:
+        """Return the names of the stages that have finished units."""
+        return sorted(path.name for path in (self.root / STATE / "done").glob("*"))
 
     def discard(self, stage: str, unit: str, outputs: bool) -> None:
         """Remove a unit's marker, and its outputs too if asked: nothing stale is left to be read.
@@ -153,9 +158,8 @@ class Store:
 
     def forget(self, stage: str, keep: set[str], outputs: bool) -> None:
         """Discard the units that are no longer planned, such as a tile taken out of the inputs."""
-        kept = {safe_name(name) for name in keep}
         for name, _ in self.finished(stage):
-            if name not in kept:
+            if name not in keep:
                 self.discard(stage, name, outputs)
 
     # -- lock --------------------------------------------------------------------------------

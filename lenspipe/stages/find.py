@@ -18,6 +18,7 @@ from lenspipe.io.store import Store, safe_name
 from lenspipe.stages import ingest
 from lenspipe.stages.pieces import read_pieces
 from lenspipe.stages.stamps import bundle_files, detector_folder, open_bundle, stamp_format
+from lenspipe.stages.units import reject_tile, tile_of
 
 
 def plan(config: Config, store: Store) -> list[Unit]:
@@ -85,7 +86,7 @@ def _score_images(unit: Unit, config: Config, store: Store) -> Done:
     ledger, scores, stamps = ingest.Ledger(), [], []
     try:
         with writing_shard(outputs[0], form, survey.name, config.run.seed) as shard:
-            for piece in read_pieces(ingest.tile_of(unit), survey, form, config):
+            for piece in read_pieces(tile_of(unit), survey, form, config):
                 table = score(piece.flux, piece.noise_sigma)
                 chosen = np.asarray(table["score"]) >= config.catalog.threshold
                 local = (piece.flux, piece.noise_sigma, piece.psf_fwhm, piece.electrons_per_njy)
@@ -98,9 +99,9 @@ def _score_images(unit: Unit, config: Config, store: Store) -> Done:
             write_table(objects, outputs[1])
             write_table(_join(scores), outputs[2])
     except Rejected as fault:
-        return ingest.reject_tile(unit, fault)
+        return reject_tile(unit, fault, {"found": 0, "objects": 0})
     counts = {**ledger.counts(config), "scored": len(objects)}
-    return Done(outputs, counts, (*ledger.rejected, *name_duplicates(ingest.tile_of(unit))))
+    return Done(outputs, counts, (*ledger.rejected, *name_duplicates(tile_of(unit))))
 
 
 def _scorer(config: Config, store: Store) -> Callable[[np.ndarray, np.ndarray], Any]:

@@ -10,20 +10,19 @@ import numpy as np
 from astropy.table import vstack
 
 from lenspipe.catalog.accounts import check_rejects
-from lenspipe.config import Config, settings_of
+from lenspipe.config import Config
 from lenspipe.core.errors import Rejected
 from lenspipe.core.schema import object_columns
-from lenspipe.core.survey import Survey, load_survey
-from lenspipe.core.types import Done, ImageFile, ImageSet, Quarantined, Stage, StampFormat, Unit
-from lenspipe.io.layout import find_images, group_files, name_duplicates
-from lenspipe.io.shards import Shard
+from lenspipe.core.survey import load_survey
+from lenspipe.core.types import Done, Quarantined, Stage, StampFormat, Unit
+from lenspipe.io.layout import find_images, name_duplicates
 from lenspipe.io.store import Store, safe_name
 from lenspipe.io.tables import order_columns, write_table
 from lenspipe.stages.pieces import read_pieces
 from lenspipe.stages.simulate import tile_paths
 from lenspipe.stages.stamps import stamp_format
-from lenspipe.stages.targets import check_targets
 from lenspipe.stages.tile import Piece
+from lenspipe.stages.units import make_units, reject_tile, tile_of
 
 
 def plan(config: Config, store: Store) -> list[Unit]:
@@ -33,25 +32,11 @@ def plan(config: Config, store: Store) -> list[Unit]:
 
 def list_tiles(config: Config, store: Store) -> list[Unit]:
     """Return one unit a tile or cutout, whether its stamps are kept or only passed on."""
-    survey = load_survey(config.survey)
     if config.ingest.images:
         paths = [str(Path(path).absolute()) for path in find_images(config.ingest.images)]
     else:
         paths = tile_paths(config, store)
-    if not paths:
-        return []
-    form = stamp_format(config)
-    settings = {**settings_of(config, "ingest", "targets"), "stamps": form.__dict__}
-    settings["ingest"].pop("images")  # another tile in the list does not change this one
-    targets = check_targets(config, form.bands)
-    units = []
-    for image_set in group_files(paths, survey):
-        payload: dict[str, Any] = {"files": [file.__dict__ for file in image_set.files]}
-        if image_set.duplicates:
-            payload["duplicates"] = list(image_set.duplicates)
-        inputs = (*(file.path for file in image_set.files), *targets)
-        units.append(Unit(image_set.name, payload, inputs, settings))
-    return units
+    return make_units(paths, config)
 
 
 def shard_path(config: Config, store: Store, unit: str) -> Path:
@@ -83,27 +68,8 @@ def work(unit: Unit, config: Config, store: Store) -> Done:
             objects["stamp"] = np.arange(len(objects))
             write_table(objects, rows)
     except Rejected as fault:
-        return reject_tile(unit, fault)
+        return reject_tile(unit, fault, {"found": 0, "objects": 0})
     return Done((pixels, rows), ledger.counts(config), (*ledger.rejected, *name_duplicates(tile_of(unit))))
-
-
-def tile_of(unit: Unit) -> ImageSet:
-    """Return the files of a unit."""
-    files = tuple(ImageFile(**file) for file in unit.payload["files"])
-    return ImageSet(unit.name, files, tuple(unit.payload.get("duplicates", ())))
-
-
-def reject_tile(unit: Unit, fault: Rejected) -> Done:
-    """Return what is left of a tile that cannot be used: its name and the reason."""
-    path = fault.path or unit.payload["files"][0]["path"]
-    return Done(
-        (),
-        {"found": 0, "objects": 0},
-        (
-            Quarantined(path, fault.reason, fault.detail, fault.hdu, unit=unit.name),
-            *name_duplicates(tile_of(unit)),
-        ),
-    )
 
 
 class Ledger:
@@ -143,35 +109,6 @@ class Ledger:
         counts = {"found": self.found, "objects": self.stored}
         cut = config.targets.where and not config.targets.table
         return counts | ({"not_selected": self.not_selected} if cut else {})
-
-
-def ingest_images(
-    image_set: ImageSet, survey: Survey, form: StampFormat, config: Config
-) -> tuple[Shard, Any, list[Quarantined]]:
-    """Return all stamps of a tile or cutout, their table, and the objects left out: in memory.
-
-    Raises
-    ------
-    Rejected
-        If the whole image cannot be used.
-    """
-    pieces = list(read_pieces(image_set, survey, form, config))
-    names = ("flux", "noise_sigma", "psf_fwhm", "electrons_per_njy")
-    arrays = {name: np.concatenate([getattr(piece, name) for piece in pieces]) for name in names}
-    image = arrays.pop("flux")
-    if pieces[0].psf_image is not None:
-        arrays["psf_image"] = np.stack([piece.psf_image for piece in pieces])
-        arrays["psf_index"] = np.repeat(np.arange(len(pieces)), [len(piece.flux) for piece in pieces])
-    shard = Shard(
-        image,
-        bands=form.bands,
-        pixel_scale=form.pixel_scale,
-        survey=survey.name,
-        seed=config.run.seed,
-        **arrays,
-    )
-    table = vstack([piece.objects for piece in pieces], metadata_conflicts="silent")
-    return shard, table, [row for piece in pieces for row in piece.rejected]
 
 
 STAGE = Stage(name="ingest", reads=("tiles",), writes=("ingest",), plan=plan, work=work, counts="objects")

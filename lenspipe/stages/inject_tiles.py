@@ -12,17 +12,20 @@ from typing import Any
 import numpy as np
 from astropy.table import Table, vstack
 
-from lenspipe.config import Config, settings_of
+from lenspipe.config import Config
 from lenspipe.core.errors import ConfigError, InputError, Rejected
 from lenspipe.core.rng import stream
 from lenspipe.core.schema import Flag
 from lenspipe.core.survey import Survey, load_survey
-from lenspipe.core.types import BandImage, Done, ImageFile, ImageSet, Quarantined, StampFormat, Unit
-from lenspipe.io.layout import find_images, group_files, name_duplicates
+from lenspipe.core.types import BandImage, Done, ImageSet, Quarantined, StampFormat, Unit
+from lenspipe.io.layout import find_images, name_duplicates
 from lenspipe.io.shards import Shard
 from lenspipe.io.store import Store, safe_name
 from lenspipe.stages.inject import numbers_of, spoilt
-from lenspipe.stages.stamps import existing, stamp_format
+from lenspipe.stages.pieces import read_whole
+from lenspipe.stages.stamps import stamp_format
+from lenspipe.stages.tile import load_band
+from lenspipe.stages.units import make_units, reject_tile, tile_of
 
 
 def plan_tiles(config: Config, store: Store) -> list[Unit]:
@@ -35,7 +38,7 @@ def plan_tiles(config: Config, store: Store) -> list[Unit]:
     ConfigError
         If mock tiles are asked for too.
     """
-    section, survey = config.simulate, load_survey(config.survey)
+    section = config.simulate
     if section.tiles.count:
         raise ConfigError("simulate.tiles.count and images in simulate.into exclude each other; choose one")
     try:
@@ -50,23 +53,13 @@ def plan_tiles(config: Config, store: Store) -> list[Unit]:
     among = any(path.resolve().parent == out for path in paths)
     if among or any(out.is_relative_to(folder) for folder in searched):
         raise InputError(f"painted tiles would be written to {out}, among the images; choose another --out")
-    form = stamp_format(config)
-    settings = settings_of(config, "ingest") | {
-        "stamps": form.__dict__,
+    payload = {"kind": "paint", "bands": stamp_format(config).bands}
+    settings = {
         "lenses": section.tiles.lenses,
         "min_snr": section.min_snr,
         "clumps": section.realism.clumps,
     }
-    settings["ingest"].pop("images")
-    targets = (existing(config.targets.table, "targets.table"),) if config.targets.table else ()
-    units = []
-    for image_set in group_files(map(str, paths), survey):
-        payload = {"kind": "paint", "bands": form.bands, "files": [file.__dict__ for file in image_set.files]}
-        if image_set.duplicates:
-            payload["duplicates"] = list(image_set.duplicates)
-        inputs = (*(file.path for file in image_set.files), *targets)
-        units.append(Unit(image_set.name, payload, inputs, settings))
-    return units
+    return make_units(map(str, paths), config, payload, **settings)
 
 
 def band_path(store: Store, tile: str, band: str) -> Path:
@@ -83,14 +76,11 @@ def work_tile(unit: Unit, config: Config, store: Store) -> Done:
     """Paint lenses into one tile, and write it and its truth; a tile that cannot be used is quarantined."""
     from lenspipe.io.tables import write_table
 
-    files = tuple(ImageFile(**file) for file in unit.payload["files"])
-    image_set = ImageSet(unit.name, files, tuple(unit.payload.get("duplicates", ())))
+    image_set = tile_of(unit)
     try:
         paths, truth, suitable, lost = _paint_tile(image_set, config, store)
     except Rejected as fault:
-        path = fault.path or image_set.files[0].path
-        row = Quarantined(path, fault.reason, fault.detail, fault.hdu, unit=unit.name)
-        return Done((), {"tiles": 0}, (row, *name_duplicates(image_set)))
+        return reject_tile(unit, fault, {"tiles": 0})
     write_table(truth, truth_path(store, unit.name))
     outputs = (*paths, truth_path(store, unit.name))
     counts = {"tiles": 1, "suitable_galaxies": suitable, "lenses": len(truth)}
@@ -121,16 +111,13 @@ def _paint_tile(
     image_set: ImageSet, config: Config, store: Store
 ) -> tuple[list[Path], Table, int, list[Quarantined]]:
     """Write the bands of a painted tile; return them, the truth, how many hosts there were, and lost targets."""
-    # *ingest* finds the run's tiles by this module's plan: imported where it is needed
     from lenspipe.io.planes import list_planes
     from lenspipe.simulate.paint import add_to_band
     from lenspipe.simulate.tiles import BAD, write_band
-    from lenspipe.stages.ingest import ingest_images
-    from lenspipe.stages.tile import load_band
 
     survey, form = load_survey(config.survey), stamp_format(config)
     try:
-        stamps, objects, lost = ingest_images(image_set, survey, form, config)
+        stamps, objects, lost = read_whole(image_set, survey, form, config)
     except Rejected as fault:
         if fault.reason == "pixel_scale":
             raise _other_scale(fault, survey) from None

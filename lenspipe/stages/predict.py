@@ -11,6 +11,7 @@ from lenspipe.config import config_from
 from lenspipe.core.errors import ModelMismatch, Rejected, UserError
 from lenspipe.core.survey import load_survey
 from lenspipe.core.types import Quarantined, StampFormat
+from lenspipe.stages.pieces import read_whole
 
 
 def predict_table(
@@ -70,7 +71,6 @@ def _read_stamps(data, form: StampFormat, survey: str, resample: bool, rejected:
 
     from lenspipe.io.layout import find_images, group_files, name_duplicates
     from lenspipe.io.shards import list_shards, read_shard
-    from lenspipe.stages.ingest import ingest_images
 
     folders = [path for path in data if any(Path(path).glob("shard-*.h5"))]
     for folder in folders:
@@ -88,7 +88,7 @@ def _read_stamps(data, form: StampFormat, survey: str, resample: bool, rejected:
     for image_set in group_files(find_images(images), numbers):
         rejected += name_duplicates(image_set)
         try:
-            shard, table, left_out = ingest_images(image_set, numbers, form, config)
+            shard, table, left_out = read_whole(image_set, numbers, form, config)
         except Rejected as fault:
             path = fault.path or image_set.files[0].path
             rejected.append(Quarantined(path, fault.reason, fault.detail, fault.hdu, image_set.name))

@@ -15,7 +15,7 @@ from lenspipe.core.schema import Flag
 from lenspipe.core.survey import NJY_ZERO_POINT, Band, Survey, load_survey
 from lenspipe.core.types import BandImage, ImageSet, StampFormat
 from lenspipe.io.layout import find_images, group_files
-from lenspipe.stages.ingest import ingest_images
+from lenspipe.stages.pieces import read_whole
 from lenspipe.stages.stamps import stamp_format
 from lenspipe.stages.tile import load_band
 
@@ -186,7 +186,7 @@ def _stamps(
     parts = []
     for number, image_set in enumerate(sets):
         try:
-            shard, table, _ = ingest_images(image_set, survey, form, config)
+            shard, table, _ = read_whole(image_set, survey, form, config)
         except Rejected as fault:
             raise InputError(f"{image_set.name} cannot be compared: {fault}") from None
         mag = np.asarray(table[f"mag_{first}"], float)
@@ -197,7 +197,7 @@ def _stamps(
 
 def _find_psf(image: BandImage, band: Band) -> tuple[float, float, str]:
     """Return FWHM [arcsec], Moffat index, and what they were measured on."""
-    from lenspipe.imaging.psf import fit_psf, measure_psf
+    from lenspipe.imaging.stars import fit_psf, measure_psf
 
     try:
         return *measure_psf(image), "stars"

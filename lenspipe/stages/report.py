@@ -70,7 +70,6 @@ def collect(config: Config, store: Store):
     from lenspipe.io.quarantine import make_quarantine_table
     from lenspipe.io.tables import read_table
     from lenspipe.report.data import ReportData
-    from lenspipe.stages import STAGES
 
     survey = load_survey(config.survey)
     record = store.read_record()
@@ -80,7 +79,7 @@ def collect(config: Config, store: Store):
     if catalog.candidates_path(store).exists():
         shown = read_table(catalog.candidates_path(store))[: config.report.candidates]
         content = {"candidates": shown, **read_stamps(shown, config, store)}
-    rows = [row for name in STAGES for _, done in store.finished(name) for row in done.quarantined]
+    rows = [row for name in store.stages() for _, done in store.finished(name) for row in done.quarantined]
     failed = [(f"{unit['stage']}/{unit['unit']}", unit["error"]) for unit in record.get("failed_units", [])]
     rows += [Quarantined("", "unit_failed", error, unit=name) for name, error in failed]
     incomplete = [f"INCOMPLETE: {name} failed: {error}" for name, error in failed[:5]]

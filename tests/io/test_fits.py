@@ -14,7 +14,8 @@ from lenspipe.core.survey import load_survey
 from lenspipe.core.types import ImageSet
 from lenspipe.io import fits as reader
 from lenspipe.io.bands import open_bands
-from lenspipe.io.fits import describe_file, naming_faults, opened
+from lenspipe.io.fits import describe_file, opened
+from lenspipe.io.guard import naming_faults
 from lenspipe.io.layout import group_files
 from lenspipe.io.planes import list_planes
 from lenspipe.io.preflight import check_structure

@@ -71,6 +71,13 @@ def test_units_no_longer_planned_are_forgotten_with_their_outputs_if_they_are_di
     store.forget("find", set(), outputs=False)
     assert kept.outputs[0].exists()  # hours of training are not removed because a plan changed
     assert store.finished("find") == []
+    odd = finish(store, Unit("field 2/north"))  # its files have another name than it has
+    assert [name for name, _ in store.finished("find")] == ["field 2/north"]
+    store.forget("find", {"field 2/north"}, outputs=True)
+    assert odd.outputs[0].exists()
+    store.forget("find", {"field_2_north"}, outputs=True)
+    assert not odd.outputs[0].exists()
+    assert store.stages() == ["find"]
 
 
 def test_a_torn_record_counts_as_none(tmp_path):

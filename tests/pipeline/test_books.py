@@ -40,6 +40,15 @@ def test_an_object_that_disappears_is_a_fault_of_its_tile(store):
     )
 
 
+def test_a_tile_is_shown_by_its_own_name(tmp_path):
+    store, name = Store(tmp_path), "COSMOS field 2/north"
+    store.write_done("ingest", name, "k", Done((), {"found": 5, "objects": 5}))
+    store.write_done("find", name, "k", Done((), {"scored": 4}))
+    balance = balance_run(config_from({}, "test"), store, ["ingest", "find"])
+    assert balance.lines == (f"{name}: 5 found = 4 scored + 0 quarantined",)
+    assert list(balance.faults) == [name]
+
+
 def test_stamps_that_are_not_kept_are_in_the_books_of_find(tmp_path):
     config, store = config_from({"ingest": {"keep": False}}, "test"), Store(tmp_path)
     assert balance_run(config, store, ["find"]) is None

@@ -20,7 +20,7 @@ from lenspipe.simulate.morphology import CLUMP_UNIFORMS
 from lenspipe.simulate.parts import galaxy_scene, source_scene
 from lenspipe.simulate.render import render
 from lenspipe.simulate.selection import MIN_MAGNIFICATION
-from lenspipe.stages.ingest import ingest_images
+from lenspipe.stages.pieces import read_whole
 from lenspipe.stages.stamps import stamp_format
 
 DES = load_survey("des")
@@ -190,7 +190,7 @@ def test_real_images(realdata, name):
     config = config_from({"survey": survey_name, "ingest": {"images": [str(realdata / name)], **options}})
     form = stamp_format(config)
     paths = [str(path) for path in find_images(config.ingest.images)]
-    shard = next(ingest_images(one, survey, form, config)[0] for one in group_files(paths, survey))
+    shard = next(read_whole(one, survey, form, config)[0] for one in group_files(paths, survey))
     assert np.all(shard.psf_fwhm > 0.3)
     assert np.all(shard.electrons_per_njy > 0)
     many = draw_reference(survey, 1, form.bands, count=300)

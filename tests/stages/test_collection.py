@@ -15,7 +15,7 @@ from lenspipe.core.survey import load_survey
 from lenspipe.io.shards import read_shard
 from lenspipe.io.store import Store
 from lenspipe.io.tables import read_table
-from lenspipe.stages import collection, ingest
+from lenspipe.stages import collection, ingest, pieces
 from lenspipe.stages.stamps import stamp_format
 
 BANDS = ("g", "r", "i")
@@ -153,7 +153,7 @@ def test_predict_reads_collections_through_the_same_door(tmp_path):
     from lenspipe.io.layout import find_images, group_files
 
     (one,) = group_files(find_images([str(write_hdf5(tmp_path / "many.h5"))]), DES)
-    shard, table, rejected = ingest.ingest_images(one, DES, stamp_format(config), config)
+    shard, table, rejected = pieces.read_whole(one, DES, stamp_format(config), config)
     assert (len(shard.image), len(table), rejected) == (COUNT, COUNT, [])
     assert list(table["tile"]) == ["many"] * COUNT
 

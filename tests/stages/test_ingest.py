@@ -23,7 +23,7 @@ from lenspipe.io.store import Store
 from lenspipe.io.tables import read_table
 from lenspipe.pipeline import runner
 from lenspipe.pipeline.executor import Serial
-from lenspipe.stages import ingest
+from lenspipe.stages import ingest, pieces
 
 DES = load_survey("des")
 SIZE = 400
@@ -312,7 +312,7 @@ def test_rejections_carry_the_file_at_fault(tmp_path):
     assert isinstance(unit, Unit)
     image_set = ImageSet("T1", tuple(ImageFile(**file) for file in unit.payload["files"]))
     with pytest.raises(Rejected) as fault:
-        ingest.ingest_images(image_set, DES, ingest.stamp_format(config), config)
+        pieces.read_whole(image_set, DES, ingest.stamp_format(config), config)
     assert fault.value.path.endswith("T1_r.fits")
 
 

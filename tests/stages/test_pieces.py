@@ -9,6 +9,7 @@ from astropy.io import fits
 from lenspipe.config import load_config
 from lenspipe.core.errors import Rejected
 from lenspipe.core.survey import load_survey
+from lenspipe.io import bands
 from lenspipe.io.layout import find_images, group_files
 from lenspipe.stages import pieces, search
 from lenspipe.stages.pieces import read_pieces
@@ -128,3 +129,43 @@ def test_few_sources_a_piece_still_tell_a_shift(tmp_path, monkeypatch):
     )
     with pytest.raises(Rejected, match="misaligned:g: g and i do not show the same sky"):
         cut(folder)
+
+
+def test_a_turned_band_is_read_in_blocks_and_changes_nothing(tmp_path, monkeypatch):
+    middle, step = (0.5 * WIDTH, 0.5 * HEIGHT), 0.263 / 3600
+    for band in "gri":
+        turn = np.deg2rad(45.0 if band == "r" else 0.0)
+        turned = [[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]
+        header = fits.Header(
+            {"BAND": band, "MAGZERO": 31.4, "PSF_FWHM": 0.93, "CRVAL1": 50.0, "CRVAL2": -30.0}
+        )
+        header.update({"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN"})
+        header.update({"CRPIX1": middle[0] + 1, "CRPIX2": middle[1] + 1})
+        for (i, j), value in np.ndenumerate(np.diag([-step, step]) @ np.linalg.inv(turned)):
+            header[f"CD{i + 1}_{j + 1}"] = value
+        places = np.array(turned) @ [X - middle[0], Y - middle[1]] + np.array(middle)[:, None]
+        image = np.random.default_rng(ord(band)).normal(scale=5, size=(HEIGHT, WIDTH))
+        y, x = np.mgrid[:HEIGHT, :WIDTH]
+        for x0, y0, flux in zip(*places, FLUX, strict=True):
+            image += flux / (2 * np.pi * 2.25) * np.exp(-((x - x0) ** 2 + (y - y0) ** 2) / 4.5)
+        fits.PrimaryHDU(image.astype(np.float32), header).writeto(tmp_path / f"T_{band}.fits")
+    read, whole_read = [], bands.OpenBand.read
+
+    def note(self, *window):
+        read.append(whole_read(self, *window))
+        return read[-1]
+
+    monkeypatch.setattr(bands.OpenBand, "read", note)
+    monkeypatch.setattr(search, "STRIP", 150)
+    flux, ids, places, left_out = cut(tmp_path, "ingest.max_bad_fraction=0.9")
+    largest = max(part.data.size for part in read[3:])  # the first three: levels of the bands
+    read.clear()
+    monkeypatch.setattr(pieces, "BLOCK", 100)
+    again = cut(tmp_path, "ingest.max_bad_fraction=0.9")
+    assert max(part.data.size for part in read[3:]) < 0.6 * largest
+    assert len(ids) > 40
+    order, other = np.argsort(ids), np.argsort(again[1])
+    assert np.array_equal(ids[order], again[1][other])
+    assert np.array_equal(places[order], again[2][other])
+    assert np.allclose(flux[order], again[0][other], atol=1e-2, equal_nan=True)
+    assert {row.object for row in left_out} == {row.object for row in again[3]}
