@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.ndimage import shift, zoom
 
+from lenspipe.core.survey import FWHM_PER_SIGMA
 from lenspipe.imaging.cutout import resample_stamp
 
 #: A PSF image is interpolated so much finer to measure its width.
@@ -82,7 +83,7 @@ def _window_centroid(image: np.ndarray) -> tuple[float, float]:
     """Return (y, x) of a star: the centroid under a Gaussian of its own width, which noise far out cannot move."""
     y, x = (float(v) for v in np.unravel_index(np.argmax(image), image.shape))
     rows, columns = np.indices(image.shape)
-    variance = max(psf_width(image) / 2.3548, 1.0) ** 2
+    variance = max(psf_width(image) / FWHM_PER_SIGMA, 1.0) ** 2
     for _ in range(_STEPS):
         light = image * np.exp(-0.5 * ((rows - y) ** 2 + (columns - x) ** 2) / variance)
         y, x = float((light * rows).sum() / light.sum()), float((light * columns).sum() / light.sum())
