@@ -16,6 +16,8 @@ from lenspipe.imaging.astrometry import pixels_of, sky_of
 from lenspipe.imaging.calibrate import noise_sigma, usable_pixels
 
 _ELSEWHERE = -1e9  # px: far from any image
+#: Bits of a stamp's mask: pixels that could not be used and were filled; those beyond the image, zero.
+FILLED, BEYOND = 1, 2
 #: Stamps worked on at once: what a core's cache holds.
 _IN_CACHE = 48
 
@@ -26,6 +28,7 @@ class Stamps:
 
     `flux` [nJy per pixel], `noise_sigma` [nJy per pixel] (n,) or (n, band), `flags` (n,); `rows` and `columns`
     (n, size): which of them lie on the images; `bad` (n,): the share of the stamp that does, but cannot be used.
+    `mask`, of the shape of `flux`, uint8: 0, `FILLED` or `BEYOND`; only where bands have been stacked.
     """
 
     flux: np.ndarray
@@ -34,6 +37,7 @@ class Stamps:
     rows: np.ndarray
     columns: np.ndarray
     bad: np.ndarray
+    mask: np.ndarray | None = None
 
     @property
     def within(self) -> np.ndarray:
@@ -196,6 +200,7 @@ def stack_bands(bands: Sequence[Stamps]) -> Stamps:
     """
     count, *shape = bands[0].flux.shape
     flux = np.empty((count, *shape, len(bands)), np.float32)
+    mask = np.zeros(flux.shape, np.uint8)
     flags = np.bitwise_or.reduce([stamps.flags for stamps in bands])
     rows, columns = (np.logical_and.reduce([getattr(s, name) for s in bands]) for name in ("rows", "columns"))
     for b, stamps in enumerate(bands):
@@ -207,8 +212,10 @@ def stack_bands(bands: Sequence[Stamps]) -> Stamps:
             if len(spoilt):
                 mended = cutout.fill_bad_pixels(stamps.flux[spoilt])
                 inside = stamps.rows[spoilt, :, None] & stamps.columns[spoilt, None, :]
+                unusable = np.where(np.isnan(stamps.flux[spoilt]), np.uint8(FILLED), np.uint8(0))
+                mask[spoilt, ..., b] = np.where(inside, unusable, np.uint8(BEYOND))
                 flux[spoilt, ..., b] = np.where(inside & ~np.isnan(mended), mended, np.float32(0))
         flags[masked] |= int(Flag.MASKED)
         flags[padded] |= int(Flag.PADDED)
     noise = np.stack([stamps.noise_sigma for stamps in bands], axis=-1)
-    return Stamps(flux, noise, flags, rows, columns, np.max([stamps.bad for stamps in bands], axis=0))
+    return Stamps(flux, noise, flags, rows, columns, np.max([stamps.bad for stamps in bands], axis=0), mask)

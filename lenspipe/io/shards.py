@@ -1,7 +1,8 @@
 """Shards: stamps stored in HDF5, one writer a file, written whole or not at all.
 
 Layout (contract, "Simulated sets"): dataset ``image`` float32 (n, y, x, band) [nJy per pixel],
-``noise_sigma`` float32 (n, band); of stamps cut from images also ``psf_fwhm`` [arcsec] and
+``noise_sigma`` float32 (n, band); of stamps cut from images also ``pixel_mask`` uint8 (n, y, x, band; 1 = the pixel
+could not be used and was filled from its neighbours, 2 = it lies beyond the image and is zero), ``psf_fwhm`` [arcsec] and
 ``electrons_per_njy``, float32 (n, band), where each was cut, and, where the survey gives PSF images, these:
 ``psf_image`` float32 (m, band, k, k), each distinct set once, and ``psf_index`` int32 (n,); attributes ``bands``,
 ``pixel_scale`` [arcsec], ``zero_point``, ``survey``, ``seed``, ``schema_version``.
@@ -9,10 +10,11 @@ Layout (contract, "Simulated sets"): dataset ``image`` float32 (n, y, x, band) [
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -31,7 +33,7 @@ class Shard:
     `psf_fwhm` [arcsec] and `electrons_per_njy`, (n, band), are those of the images that stamps were cut from;
     None for simulated sets, whose truth table has them. `psf_image` (m, band, k, k) holds stars on the images'
     pixels, as `imaging.psf.centre_psf` returns them (NaN in a band without), and `psf_index` (n,) which of the
-    m belongs to each stamp; None where no band has one.
+    m belongs to each stamp; None where no band has one. `mask` (n, y, x, band), uint8, is None unless it is asked for.
     """
 
     image: np.ndarray
@@ -44,10 +46,11 @@ class Shard:
     electrons_per_njy: np.ndarray | None = None
     psf_image: np.ndarray | None = None
     psf_index: np.ndarray | None = None
+    mask: np.ndarray | None = None
 
     def take(self, rows: np.ndarray) -> Shard:
         """Return a shard of some of the stamps."""
-        names = ("image", "noise_sigma", *_OPTIONAL)
+        names = ("image", "noise_sigma", "mask", *_OPTIONAL)
         parts = {name: getattr(self, name) for name in names}
         return replace(
             self, **{name: None if values is None else values[rows] for name, values in parts.items()}
@@ -76,6 +79,8 @@ def write_shard(path: str | Path, shard: Shard) -> None:
             "image", data=np.asarray(shard.image, np.float32), chunks=(1, *stamp) if n else None
         )
         file.create_dataset("noise_sigma", data=np.asarray(shard.noise_sigma, np.float32))
+        if shard.mask is not None:
+            file.create_dataset(_MASK, data=np.asarray(shard.mask, np.uint8), **_masks(stamp, n))
         for name, kind in {**_OPTIONAL, "psf_image": np.float32}.items():
             if getattr(shard, name) is not None:
                 file.create_dataset(name, data=np.asarray(getattr(shard, name), kind))
@@ -92,17 +97,19 @@ class ShardWriter:
     def append(
         self,
         image: np.ndarray,
+        mask: np.ndarray,
         noise_sigma: np.ndarray,
         psf_fwhm: np.ndarray,
         electrons_per_njy: np.ndarray,
         psf_image: np.ndarray | None = None,
     ) -> None:
-        """Add stamps (n, y, x, band), noise, PSF and gain (n, band), and the PSF image (band, k, k) of them all.
+        """Add stamps and masks (n, y, x, band), noise, PSF and gain (n, band), and the PSF image (band, k, k) of all.
 
         Either every piece has a PSF image, all of one size, or none has.
         """
         rows = {
-            "image": image, "noise_sigma": noise_sigma, "psf_fwhm": psf_fwhm, "electrons_per_njy": electrons_per_njy
+            "image": image, _MASK: mask, "noise_sigma": noise_sigma, "psf_fwhm": psf_fwhm,
+            "electrons_per_njy": electrons_per_njy,
         }  # fmt: skip
         if psf_image is not None:
             if self._psf is None or not np.array_equal(self._psf, psf_image, equal_nan=True):
@@ -134,8 +141,18 @@ def writing_shard(path: str | Path, form: StampFormat, survey: str, seed: int) -
             *((name, (bands,), (1024, bands)) for name in ("noise_sigma", "psf_fwhm", "electrons_per_njy")),
         ):
             file.create_dataset(name, (0, *shape), np.float32, maxshape=(None, *shape), chunks=chunks)
+        file.create_dataset(_MASK, (0, *stamp), np.uint8, maxshape=(None, *stamp), **_masks(stamp, _MASKS))
         _describe(file, form.bands, form.pixel_scale, survey, seed)
         yield ShardWriter(file)
+
+
+_MASK = "pixel_mask"  # not "mask", whose bits a survey defines, where a shard is read as a collection
+_MASKS = 16  # stamps whose masks, zero but for few, are compressed together
+
+
+def _masks(stamp: Sequence[int], count: int) -> dict[str, Any]:
+    """Return how masks are stored."""
+    return {"chunks": (min(count, _MASKS), *stamp), "compression": "lzf"} if count else {}
 
 
 def _describe(file: h5py.File, bands: tuple[str, ...], pixel_scale: float, survey: str, seed: int) -> None:
@@ -147,8 +164,8 @@ def _describe(file: h5py.File, bands: tuple[str, ...], pixel_scale: float, surve
     file.attrs["schema_version"] = SCHEMA_VERSION
 
 
-def read_shard(path: str | Path, rows: slice | np.ndarray | None = None) -> Shard:
-    """Return the stamps of a shard, or some of its rows (in increasing order).
+def read_shard(path: str | Path, rows: slice | np.ndarray | None = None, masks: bool = False) -> Shard:
+    """Return the stamps of a shard, or some of its rows (in increasing order); their masks if asked for and there.
 
     Raises
     ------
@@ -167,18 +184,21 @@ def read_shard(path: str | Path, rows: slice | np.ndarray | None = None) -> Shar
                 seed=int(file.attrs["seed"]),
                 **{name: file[name][selection] for name in _OPTIONAL if name in file},
                 psf_image=file["psf_image"][:] if "psf_image" in file else None,
+                mask=file[_MASK][selection] if masks and _MASK in file else None,
             )
     except (OSError, KeyError) as error:
         raise InputError(f"{path} is not a readable shard of stamps ({error}); make it again") from None
 
 
-def iterate_shard(path: str | Path, rows: np.ndarray | None = None, at_once: int = 512) -> Iterator[Shard]:
+def iterate_shard(
+    path: str | Path, rows: np.ndarray | None = None, at_once: int = 512, masks: bool = False
+) -> Iterator[Shard]:
     """Yield a shard, or some of its rows (in increasing order), in parts; one at least, if only an empty one."""
     if rows is None:
         with h5py.File(path, "r") as file:
             rows = np.arange(len(file["image"]))
     for start in range(0, max(1, len(rows)), at_once):
-        yield read_shard(path, rows[start : start + at_once])
+        yield read_shard(path, rows[start : start + at_once], masks)
 
 
 def list_shards(folder: str | Path) -> list[Path]:

@@ -74,7 +74,7 @@ def _cut_member(
 def _join(pieces: Sequence[Piece]) -> Piece:
     from astropy.table import vstack
 
-    names = ("flux", "noise_sigma", "psf_fwhm", "electrons_per_njy")
+    names = ("flux", "mask", "noise_sigma", "psf_fwhm", "electrons_per_njy")
     arrays = {name: np.concatenate([getattr(piece, name) for piece in pieces]) for name in names}
     objects = vstack([piece.objects for piece in pieces], metadata_conflicts="silent")
     rejected = tuple(row for piece in pieces for row in piece.rejected)
@@ -91,4 +91,4 @@ def _without_stamp(form: StampFormat, rejected: tuple[Quarantined, ...]) -> Piec
     objects["edge_distance"] = np.zeros(0)
     none = np.zeros((0, count), np.float32)
     flux = np.zeros((0, form.size, form.size, count), np.float32)
-    return Piece(flux, none, none, none, objects, rejected, found=len(rejected))
+    return Piece(flux, flux.astype(np.uint8), none, none, none, objects, rejected, found=len(rejected))

@@ -89,7 +89,7 @@ def _score_images(unit: Unit, config: Config, store: Store) -> Done:
             for piece in read_pieces(tile_of(unit), survey, form, config):
                 table = score(piece.flux, piece.noise_sigma)
                 chosen = np.asarray(table["score"]) >= config.catalog.threshold
-                local = (piece.flux, piece.noise_sigma, piece.psf_fwhm, piece.electrons_per_njy)
+                local = (piece.flux, piece.mask, piece.noise_sigma, piece.psf_fwhm, piece.electrons_per_njy)
                 shard.append(*(values[chosen] for values in local), piece.psf_image)
                 ledger.enter(piece)
                 scores.append(table)

@@ -61,7 +61,12 @@ def work(unit: Unit, config: Config, store: Store) -> Done:
         with writing_shard(pixels, form, survey.name, config.run.seed) as shard:
             for piece in read_pieces(tile_of(unit), survey, form, config):
                 shard.append(
-                    piece.flux, piece.noise_sigma, piece.psf_fwhm, piece.electrons_per_njy, piece.psf_image
+                    piece.flux,
+                    piece.mask,
+                    piece.noise_sigma,
+                    piece.psf_fwhm,
+                    piece.electrons_per_njy,
+                    piece.psf_image,
                 )
                 ledger.enter(piece)
             objects = ledger.close(form, config)

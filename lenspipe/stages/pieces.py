@@ -92,7 +92,7 @@ def read_whole(
         If the whole image cannot be used.
     """
     pieces = list(read_pieces(image_set, survey, form, config))
-    names = ("flux", "noise_sigma", "psf_fwhm", "electrons_per_njy")
+    names = ("flux", "mask", "noise_sigma", "psf_fwhm", "electrons_per_njy")
     arrays = {name: np.concatenate([getattr(piece, name) for piece in pieces]) for name in names}
     image = arrays.pop("flux")
     if pieces[0].psf_image is not None:

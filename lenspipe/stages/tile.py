@@ -24,7 +24,7 @@ _SURE = 200  # sources that show that two bands are aligned
 
 @dataclass(frozen=True)
 class Piece:
-    """Some objects of a tile: stamps (n, y, x, band), noise, PSF and gain (n, band), and what is known of them.
+    """Some objects of a tile: stamps and their mask (n, y, x, band), noise, PSF and gain (n, band), and what is known.
 
     `objects` has the columns of `core.schema.object_columns` but `name`, and `edge_distance` [px]; `rejected`
     are those left out. `psf_image` (band, k, k) holds a star on the stamps' pixels, where the survey gives one.
@@ -32,6 +32,7 @@ class Piece:
     """
 
     flux: np.ndarray
+    mask: np.ndarray
     noise_sigma: np.ndarray
     psf_fwhm: np.ndarray
     electrons_per_njy: np.ndarray
@@ -104,10 +105,9 @@ class Tile:
             "psf_fwhm": np.stack([self._psf_fwhm(band, x[keep], y[keep], window) for band in cuts], axis=-1),
             "electrons_per_njy": np.tile(gain, (count, 1)),
         }
-        every = keep.all()
-        flux = stamps.flux if every else stamps.flux[keep]
+        planes = (stamps.flux, stamps.mask) if keep.all() else (stamps.flux[keep], stamps.mask[keep])
         return Piece(
-            flux,
+            *planes,
             stamps.noise_sigma[keep],
             objects=objects[keep],
             rejected=rejected,

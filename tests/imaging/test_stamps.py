@@ -9,7 +9,7 @@ from lenspipe.core.schema import Flag
 from lenspipe.core.types import BandImage, Calibration, RawBand, StampFormat
 from lenspipe.imaging.calibrate import calibrate_image
 from lenspipe.imaging.cutout import linear_wcs
-from lenspipe.imaging.stamps import cut_pixels, cut_stamps, judge_stamps, stack_bands
+from lenspipe.imaging.stamps import BEYOND, FILLED, cut_pixels, cut_stamps, judge_stamps, stack_bands
 
 FORM = StampFormat(("g", "r"), 16, 0.25)
 
@@ -48,6 +48,9 @@ def test_bad_pixels_become_sky_with_a_flag_or_a_reason():
     stamps = stack_bands(few)
     assert stamps.flags[0] & Flag.MASKED
     assert np.isfinite(stamps.flux).all()
+    hole = np.zeros((16, 16, 2), np.uint8)
+    hole[5:9, 5:9, 0] = FILLED
+    np.testing.assert_array_equal(stamps.mask[0], hole)
     rim = np.nanmean(few[0].flux[0, 5:11, 5:11])
     assert stamps.flux[0, 8, 8, 0] == pytest.approx(rim, abs=1.0)  # not a hole, and no wild guess
     (reason,) = judge_stamps(few, FORM, 0.01, edges=True)
@@ -65,6 +68,8 @@ def test_edges_count_for_tiles_and_not_for_cutouts():
     assert stamps.flags[0] & Flag.PADDED
     assert not stamps.flags[0] & Flag.MASKED
     assert (stamps.flux[0, :, 0] == 0).all()
+    np.testing.assert_array_equal(stamps.mask[0] == BEYOND, stamps.flux[0] == 0)
+    assert set(np.unique(stamps.mask)) == {0, BEYOND}
 
 
 @pytest.mark.parametrize("kind", ["", "weight", "variance", "rms"])

@@ -7,7 +7,16 @@ import numpy as np
 import pytest
 
 from lenspipe.core.errors import InputError
-from lenspipe.io.shards import Shard, list_shards, read_shard, shard_name, write_shard
+from lenspipe.core.types import StampFormat
+from lenspipe.io.shards import (
+    Shard,
+    iterate_shard,
+    list_shards,
+    read_shard,
+    shard_name,
+    write_shard,
+    writing_shard,
+)
 
 RNG = np.random.default_rng(1)
 
@@ -65,6 +74,26 @@ def test_each_psf_image_is_stored_once_and_goes_with_its_stamps(tmp_path):
     assert np.array_equal(some.psf_index, back.psf_index)
     assert some.psf_fwhm is None
     assert read_shard(tmp_path / "a.h5").psf_index.dtype == np.int32
+
+
+@pytest.mark.parametrize("piecewise", [False, True])
+def test_masks_go_with_their_stamps_and_are_read_when_asked_for(tmp_path, piecewise):
+    mask = RNG.integers(0, 3, (5, 8, 8, 3)).astype(np.uint8)
+    shard = replace(make_shard(), mask=mask)
+    if piecewise:
+        form, other = StampFormat(shard.bands, 8, 0.263), np.ones((5, 3), np.float32)
+        with writing_shard(tmp_path / "a.h5", form, "des", 7) as writer:
+            for rows in (slice(0, 2), slice(2, 5)):
+                writer.append(*(values[rows] for values in (shard.image, mask, other, other, other)))
+    else:
+        write_shard(tmp_path / "a.h5", shard)
+    assert read_shard(tmp_path / "a.h5").mask is None
+    assert np.array_equal(read_shard(tmp_path / "a.h5", masks=True).mask, mask)
+    parts = list(iterate_shard(tmp_path / "a.h5", np.array([0, 2, 4]), at_once=2, masks=True))
+    assert np.array_equal(np.concatenate([part.mask for part in parts]), mask[[0, 2, 4]])
+    assert np.array_equal(shard.take(np.array([1])).mask, mask[[1]])
+    write_shard(tmp_path / "b.h5", make_shard())
+    assert read_shard(tmp_path / "b.h5", masks=True).mask is None
 
 
 def test_same_content_same_bytes(tmp_path):
