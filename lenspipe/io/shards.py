@@ -1,11 +1,11 @@
 """Shards: stamps stored in HDF5, one writer a file, written whole or not at all.
 
-Layout (contract, "Simulated sets"): dataset ``image`` float32 (n, y, x, band) [nJy per pixel],
-``noise_sigma`` float32 (n, band); of stamps cut from images also ``pixel_mask`` uint8 (n, y, x, band; 1 = the pixel
-could not be used and was filled from its neighbours, 2 = it lies beyond the image and is zero), ``psf_fwhm`` [arcsec] and
-``electrons_per_njy``, float32 (n, band), where each was cut, and, where the survey gives PSF images, these:
-``psf_image`` float32 (m, band, k, k), each distinct set once, and ``psf_index`` int32 (n,); attributes ``bands``,
-``pixel_scale`` [arcsec], ``zero_point``, ``survey``, ``seed``, ``schema_version``.
+Layout (contract, "Simulated sets"): dataset ``image`` float32 (n, y, x, band) [nJy per pixel], ``noise_sigma`` float32
+(n, band); of stamps cut from images also ``pixel_mask`` uint8 (n, y, x, band; 1 = the pixel could not be used and was
+filled from its neighbours, 2 = it lies beyond the image and is zero), ``psf_fwhm`` [arcsec] and ``electrons_per_njy``,
+float32 (n, band), where each was cut, and, where the survey gives PSF images, these: ``psf_image`` float32
+(m, band, k, k), each distinct set once, and ``psf_index`` int32 (n,); attributes ``bands``, ``pixel_scale`` [arcsec],
+``zero_point``, ``survey``, ``seed``, ``schema_version``.
 """
 
 from __future__ import annotations
