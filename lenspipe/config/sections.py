@@ -85,7 +85,26 @@ class TrainSection(Section):
     batch_size: int = Field(64, ge=1, description="stamps per step")
     learning_rate: float = Field(1e-3, gt=0, description="peak learning rate; cosine decay, linear warm-up")
     weight_decay: float = Field(1e-4, ge=0, description="AdamW weight decay")
+    optimizer: Literal["adamw", "adam", "sgd"] = Field("adamw", description="sgd has Nesterov momentum 0.9")
+    schedule: Literal["cosine", "constant"] = Field("cosine", description="of the rate after the warm-up")
+    warm_up: float = Field(0.05, ge=0, lt=1, description="share of all steps in which the rate rises from 0")
+    ema: float = Field(
+        0.0, ge=0, lt=1, description="momentum of the running mean of the weights that is kept; 0 = the last"
+    )
+    patience: int = Field(
+        0,
+        ge=0,
+        description="epochs without a better held-out loss after which training ends, the best weights kept "
+        "(chosen on the held-out fold: its scores become a little too good); 0 = all epochs, the last weights",
+    )
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="detector only")
+    balance: bool = Field(False, description="detector only: lenses and non-lenses equally often in an epoch")
+    hard_share: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="detector only: share of an epoch drawn by how badly stamps are classified",
+    )
     dropout: float = Field(0.1, ge=0, lt=1, description="MC dropout rate of the head")
     bn_momentum: float = Field(0.9, gt=0.5, lt=1, description="batch-norm momentum, Keras convention")
     precision: Literal["auto", "float32", "mixed_bfloat16"] = Field(
@@ -94,6 +113,8 @@ class TrainSection(Section):
     threads: int = Field(
         1, ge=1, description="threads per fold on a CPU; another number changes the last bits of the weights"
     )
+    devices: int = Field(1, ge=1, description="accelerators per fold; each gets its share of every batch")
+    tensorboard: bool = Field(False, description="write events for TensorBoard beside the folds")
     targets: tuple[Literal["theta_e", "sigma_v", "z_lens", "z_src"], ...] = Field(
         TARGETS, description="regressor only: what to predict"
     )

@@ -67,7 +67,8 @@ class Stage:
     `reads` name datasets; `counts` is the name of the count that says how many objects came out.
     `disposable` outputs are removed before a unit is done again or when it is planned no more; training
     sets and networks, which cost hours, are overwritten in place instead. `rates` names quotients of two counts,
-    reported in per cent.
+    reported in per cent. `resources` says what a unit occupies of a worker that offers it, ``{"GPU": 1}``: as many
+    run there at once as there are.
     """
 
     name: str
@@ -79,6 +80,7 @@ class Stage:
     counts: str = ""
     rates: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     disposable: bool = True
+    resources: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

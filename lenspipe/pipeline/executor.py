@@ -6,7 +6,7 @@ Jobs hold paths and settings, never pixels: images in a Dask graph kill schedule
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -14,11 +14,19 @@ from lenspipe.core.errors import UserError
 
 
 class Executor(Protocol):
-    """What the runner needs: run a function on many jobs and yield (job, result or exception)."""
+    """What the runner needs: run a function on many jobs and yield (job, result or exception).
+
+    `resources` is what one job occupies of a worker that offers it, e.g. ``{"GPU": 1}``.
+    """
 
     workers: int
 
-    def map(self, function: Callable[[Any], Any], jobs: Iterable[Any]) -> Iterator[tuple[Any, Any]]: ...
+    def map(
+        self,
+        function: Callable[[Any], Any],
+        jobs: Iterable[Any],
+        resources: Mapping[str, float] | None = None,
+    ) -> Iterator[tuple[Any, Any]]: ...
 
 
 class Serial:
@@ -35,7 +43,12 @@ class Serial:
     def __init__(self, arrange: Callable[[list[Any]], list[Any]] = list):
         self.arrange = arrange
 
-    def map(self, function: Callable[[Any], Any], jobs: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
+    def map(
+        self,
+        function: Callable[[Any], Any],
+        jobs: Iterable[Any],
+        resources: Mapping[str, float] | None = None,
+    ) -> Iterator[tuple[Any, Any]]:
         """Yield each job with its result, or with the exception that it raised."""
         for job in self.arrange(list(jobs)):
             try:
@@ -58,15 +71,28 @@ class Dask:
         self.client = client
         self.workers = max(1, len(workers))
 
-    def map(self, function: Callable[[Any], Any], jobs: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
+    def map(
+        self,
+        function: Callable[[Any], Any],
+        jobs: Iterable[Any],
+        resources: Mapping[str, float] | None = None,
+    ) -> Iterator[tuple[Any, Any]]:
         """Yield each job with its result, or with the exception that it raised or that killed it.
+
+        Resources that no worker offers are not asked for: Dask would wait for ever.
 
         Dask blames every task that a dead worker held, also those that only waited behind the one that
         killed it; the blamed run once more at the end, each alone, and then only the guilty one dies.
         """
         from distributed import KilledWorker, as_completed
 
-        waiting, blamed = {self._submit(function, job): job for job in jobs}, []
+        offered = self.client.scheduler_info(n_workers=-1)["workers"].values()
+        needed = {
+            name: amount
+            for name, amount in (resources or {}).items()
+            if any(worker.get("resources", {}).get(name, 0) >= amount for worker in offered)
+        }
+        waiting, blamed = {self._submit(function, job, needed): job for job in jobs}, []
         for future in as_completed(list(waiting)):
             answer = _answer(future)
             if isinstance(answer, KilledWorker):
@@ -74,11 +100,11 @@ class Dask:
             else:
                 yield waiting[future], answer
         for job in blamed:
-            yield job, _answer(self._submit(function, job))
+            yield job, _answer(self._submit(function, job, needed))
 
-    def _submit(self, function: Callable[[Any], Any], job: Any):
+    def _submit(self, function: Callable[[Any], Any], job: Any, resources: Mapping[str, float]):
         # pure=False: a retried job must run again, not be answered from the scheduler's memory
-        return self.client.submit(function, job, pure=False)
+        return self.client.submit(function, job, pure=False, resources=dict(resources))
 
 
 @contextmanager

@@ -237,7 +237,7 @@ def _run_stage(
             done[unit.name] = finished
     cached = len(done)
     journal.start_stage(stage.name, len(units), cached)
-    failures = _work_through(jobs, config.run.retries, executor, journal, done)
+    failures = _work_through(stage, jobs, config.run.retries, executor, journal, done)
     counts: dict[str, int] = {}
     results = list(done.values())
     if stage.gather is not None and not failures:
@@ -274,13 +274,18 @@ def _run_stage(
 
 
 def _work_through(
-    jobs: list[Job], retries: int, executor: Executor, journal: Journal, done: dict[str, Done]
+    stage: Stage,
+    jobs: list[Job],
+    retries: int,
+    executor: Executor,
+    journal: Journal,
+    done: dict[str, Done],
 ) -> list[dict]:
     """Run the jobs, the failed ones again; fill `done` and return what failed for good."""
     failures: list[dict] = []
     for attempt in range(retries + 1):
         failures, again = [], []
-        for job, answer in executor.map(execute, jobs):
+        for job, answer in executor.map(execute, jobs, stage.resources):
             outcome = answer if isinstance(answer, Outcome) else Outcome(error=repr(answer))
             if outcome.users_fault:
                 raise UserError(outcome.error)

@@ -106,5 +106,12 @@ def gather(config: Config, store: Store) -> Done:
 
 
 STAGE = Stage(
-    name="train", reads=("simulate",), writes=TASKS, plan=plan, work=work, gather=gather, disposable=False
+    name="train",
+    reads=("simulate",),
+    writes=TASKS,
+    plan=plan,
+    work=work,
+    gather=gather,
+    disposable=False,
+    resources={"GPU": 1},
 )

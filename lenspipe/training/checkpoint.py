@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,29 +13,53 @@ import numpy as np
 from lenspipe.io.files import replacing
 
 
-def save_checkpoint(path: Path, key: str, model: keras.Model, epoch: int, history: Sequence[Mapping]) -> None:
-    """Write the state after `epoch` epochs; `key` stands for the job that it belongs to."""
+@dataclass
+class State:
+    """What a training knows besides its variables.
+
+    Parameters
+    ----------
+    hardness : ndarray (n,)
+        Last known loss of each training stamp.
+    epoch : int
+        Epochs done.
+    history : list of dict
+        A row an epoch.
+    best : list of ndarray
+        Weights of the best epoch, where it is looked for.
+    """
+
+    hardness: np.ndarray
+    epoch: int = 0
+    history: list[dict[str, Any]] = field(default_factory=list)
+    best: list[np.ndarray] = field(default_factory=list)
+
+
+def save_checkpoint(path: Path, key: str, model: keras.Model, state: State) -> None:
+    """Write the state after an epoch; `key` stands for the job that it belongs to."""
     arrays = {f"v{k:05d}": np.asarray(keras.ops.convert_to_numpy(v)) for k, v in enumerate(_variables(model))}
-    header = json.dumps({"key": key, "epoch": epoch, "history": list(history)})
+    arrays |= {f"b{k:05d}": value for k, value in enumerate(state.best)}
+    header = json.dumps({"key": key, "epoch": state.epoch, "history": state.history})
     with replacing(path) as temporary, temporary.open("wb") as handle:
-        np.savez(handle, header=np.frombuffer(header.encode(), np.uint8), **arrays)
+        np.savez(handle, header=np.frombuffer(header.encode(), np.uint8), hardness=state.hardness, **arrays)
 
 
-def load_checkpoint(path: Path, key: str, model: keras.Model) -> tuple[int, list[dict[str, Any]]]:
-    """Put the state back into a compiled model; return (epochs done, history).
+def load_checkpoint(path: Path, key: str, model: keras.Model) -> State | None:
+    """Put the variables back into a compiled model and return the rest of the state.
 
-    A checkpoint of another job (other data, settings or code) is left alone: (0, []).
+    None if there is no checkpoint, or one of another job (other data, settings or code), which is left alone.
     """
     if not path.is_file():
-        return 0, []
-    with np.load(path, allow_pickle=False) as state:
-        header = json.loads(state["header"].tobytes())
+        return None
+    with np.load(path, allow_pickle=False) as saved:
+        header = json.loads(saved["header"].tobytes())
         variables = _variables(model)
-        if header["key"] != key or len(variables) != len(state.files) - 1:
-            return 0, []
+        if header["key"] != key or len(variables) != sum(name.startswith("v") for name in saved.files):
+            return None
         for k, variable in enumerate(variables):
-            variable.assign(state[f"v{k:05d}"])
-    return header["epoch"], header["history"]
+            variable.assign(saved[f"v{k:05d}"])
+        best = [saved[name] for name in sorted(saved.files) if name.startswith("b")]
+        return State(saved["hardness"], header["epoch"], header["history"], best)
 
 
 def _variables(model: keras.Model) -> list[Any]:

@@ -12,7 +12,6 @@ import numpy as np
 from astropy.table import Table
 
 from lenspipe.core.errors import InputError
-from lenspipe.core.rng import stream
 from lenspipe.io.files import digest
 from lenspipe.io.shards import list_shards, read_shard, shard_name
 from lenspipe.io.tables import read_table, require_columns
@@ -181,7 +180,7 @@ def check_stamps(
 
 
 class Batches(keras.utils.PyDataset):
-    """Batches of one epoch, in an order that depends on (seed, epoch) alone.
+    """Batches of stamps, in the order of their rows.
 
     Parameters
     ----------
@@ -190,9 +189,10 @@ class Batches(keras.utils.PyDataset):
         What the loss compares with, for all stamps.
     rows : ndarray of int
         The stamps to use.
-    order : (seed, epoch) or None
-        None keeps the order and the last partial batch (validation). A training epoch drops it:
-        batch-norm statistics of a few stamps are noise, and every epoch leaves out other stamps.
+    batch_size : int
+    drop_partial : bool
+        A training epoch drops its last partial batch: batch-norm statistics of a few stamps are noise, and
+        every epoch leaves out other stamps.
     """
 
     def __init__(
@@ -201,13 +201,11 @@ class Batches(keras.utils.PyDataset):
         truth: np.ndarray,
         rows: np.ndarray,
         batch_size: int,
-        order: tuple[int, int] | None = None,
+        drop_partial: bool = False,
     ):
         super().__init__()
         self.stamps, self.truth = stamps, truth
-        if order is not None:
-            rows = stream(order[0], "shuffle", order[1]).permutation(rows)
-        self.parts = list(_split(rows, batch_size, drop_partial=order is not None))
+        self.parts = list(_split(rows, batch_size, drop_partial))
 
     def __len__(self) -> int:
         return len(self.parts)

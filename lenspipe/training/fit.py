@@ -14,7 +14,7 @@ It leaves ``fold-<k>.keras`` (float32), ``fold-<k>.oof.parquet``, ``fold-<k>.his
 ``fold-<k>.json``. After each epoch ``fold-<k>.checkpoint.npz`` holds the whole state; all that is random
 is keyed by (seed, fold, epoch), so that a training that was killed ends with the weights of one that was
 not. The last epoch's weights are kept: the learning rate has fallen to zero, and to choose the best epoch
-on the held-out fold would make its out-of-fold scores too good.
+on the held-out fold, which `patience` does, makes its out-of-fold scores a little too good.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -32,21 +31,21 @@ import numpy as np
 from astropy.table import Table
 
 from lenspipe.config import TrainSection
-from lenspipe.core.errors import InputError, LenspipeError
+from lenspipe.core.errors import InputError
 from lenspipe.core.rng import derive_seed
 from lenspipe.io.files import digest, replacing, write_json
 from lenspipe.io.tables import write_table
-from lenspipe.networks.losses import GaussianNLL
 from lenspipe.networks.registry import build_network, find_architecture
-from lenspipe.training.checkpoint import load_checkpoint, save_checkpoint
-from lenspipe.training.datasets import Batches, StampSet, load_stamps, steps_per_epoch
+from lenspipe.training.datasets import StampSet, load_stamps
+from lenspipe.training.devices import over_devices
 from lenspipe.training.folds import assign_folds, quantile_strata
 from lenspipe.training.load import save_model, split_network
+from lenspipe.training.loop import Fold, OnEpoch
+from lenspipe.training.loop import train as train_epochs
 from lenspipe.training.precision import choose_precision, dtype_policy
 from lenspipe.training.predict import posteriors_with, score_with
 from lenspipe.training.targets import to_network
 
-OnEpoch = Callable[[Mapping[str, Any]], None]
 OOF_PASSES = {"detector": 20, "regressor": 50}
 
 
@@ -82,9 +81,10 @@ def fit_fold(job: Mapping[str, Any], on_epoch: OnEpoch | None = None) -> dict[st
 
     seed = derive_seed(job["seed"], f"{task}/{name}")
     build = _builder(stamps, task, settings, truth[train], seed)
-    with dtype_policy(choose_precision(settings.precision)):
-        trained = build()
-    model, history = _train(trained, stamps, truth, train, held_out, task, settings, seed, key, job, on_epoch)
+    part = Fold(name, task, job["fold"], seed, key, folder, stamps, truth, train, held_out)
+    with over_devices(settings.devices), dtype_policy(choose_precision(settings.precision)):
+        model = build()
+        history = train_epochs(model, part, settings, on_epoch)
     with dtype_policy("float32"):
         saved = build()
     saved.set_weights(model.get_weights())
@@ -121,48 +121,6 @@ def fit_fold(job: Mapping[str, Any], on_epoch: OnEpoch | None = None) -> dict[st
     return result
 
 
-def _train(
-    model: keras.Model,
-    stamps: StampSet,
-    truth: np.ndarray,
-    train: np.ndarray,
-    held_out: np.ndarray,
-    task: str,
-    settings: TrainSection,
-    seed: int,
-    key: str,
-    job: Mapping[str, Any],
-    on_epoch: OnEpoch | None,
-) -> tuple[keras.Model, list[dict[str, Any]]]:
-    """Run the epochs that are missing; validation sees MC dropout, as prediction does."""
-    _compile(model, task, settings, steps_per_epoch(len(train), settings.batch_size))
-    checkpoint = Path(job["folder"]) / f"fold-{job['fold']}.checkpoint.npz"
-    done, history = load_checkpoint(checkpoint, key, model)
-    validation = Batches(stamps, truth, held_out, settings.batch_size)
-    for epoch in range(done, settings.epochs):
-        started = time.monotonic()
-        _reseed(model, seed, epoch)
-        batches = Batches(stamps, truth, train, settings.batch_size, order=(seed, epoch))
-        # shuffle=False: Keras would shuffle the batches once more, from Python's global random state
-        fitted = model.fit(batches, epochs=1, shuffle=False, verbose=0)
-        losses = model.evaluate(validation, verbose=0, return_dict=True)
-        row = {"fold": job["fold"], "epoch": epoch + 1}
-        row |= {k: float(v[-1]) for k, v in fitted.history.items()}
-        row |= {f"val_{k}": float(v) for k, v in losses.items()}
-        if not np.isfinite(row["loss"]):
-            raise LenspipeError(
-                f"{task} fold {job['fold']}: the loss is not finite after epoch {epoch + 1}; "
-                f"lower learning_rate (now {settings.learning_rate:g})"
-            )
-        history.append(row)
-        save_checkpoint(checkpoint, key, model, epoch + 1, history)
-        if on_epoch is not None:
-            seen = sum(len(part) for part in batches.parts)
-            rate = round(seen / (time.monotonic() - started), 1)
-            on_epoch({**row, "epochs": settings.epochs, "images_per_s": rate})
-    return model, history
-
-
 def _truth_and_folds(
     stamps: StampSet, task: str, settings: TrainSection, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -196,32 +154,6 @@ def _builder(
         seed=seed,
         **extra,
     )
-
-
-def _compile(model: keras.Model, task: str, settings: TrainSection, steps: int) -> None:
-    total = steps * settings.epochs
-    warm_up = max(1, total // 20)
-    rate = keras.optimizers.schedules.CosineDecay(
-        0.0, max(1, total - warm_up), warmup_target=settings.learning_rate, warmup_steps=warm_up
-    )
-    optimizer = keras.optimizers.AdamW(rate, weight_decay=settings.weight_decay)
-    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    if task == "detector":
-        loss = keras.losses.CategoricalCrossentropy(label_smoothing=settings.label_smoothing)
-        metrics = ["accuracy"]
-    else:
-        loss, metrics = GaussianNLL(), []
-    # XLA's convolutions on CPUs are several times slower than oneDNN's
-    jit = False if keras.config.backend() == "tensorflow" else "auto"
-    model.compile(optimizer, loss=loss, metrics=metrics, jit_compile=jit)
-
-
-def _reseed(model: keras.Model, seed: int, epoch: int) -> None:
-    """Key dropout and augmentation by (seed, epoch, layer), so that a resumed epoch draws the same."""
-    for layer in model._flatten_layers():
-        generator = getattr(layer, "seed_generator", None)
-        if generator is not None:
-            generator.state.assign(np.array([derive_seed(seed, f"{layer.name}/epoch-{epoch}"), 0], np.uint32))
 
 
 def _predict_held_out(

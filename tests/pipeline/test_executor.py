@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import time
 
 import dask
 import pytest
@@ -54,6 +55,25 @@ def test_a_job_that_waited_behind_a_killer_is_not_blamed():
         found = outcomes(executor, crash_on_two, jobs)
     assert "KilledWorker" in found.pop(2)
     assert found == {job: repr(job) for job in jobs if job != 2}
+
+
+def overlap(_) -> tuple[float, float]:
+    started = time.time()
+    time.sleep(0.3)
+    return started, time.time()
+
+
+def test_a_card_is_one_job_s_at_a_time_and_what_nobody_offers_is_not_waited_for():
+    from distributed import Client, LocalCluster
+
+    cluster = LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=False, dashboard_address=":0", resources={"GPU": 1}
+    )
+    with cluster, Client(cluster) as client:
+        times = sorted(answer for _, answer in Dask(client).map(overlap, range(4), {"GPU": 1, "TPU": 1}))
+    assert len(times) == 4
+    # two workers of a card each: the third job begins when one of the first two has ended
+    assert times[2][0] >= min(times[0][1], times[1][1])
 
 
 def test_a_scheduler_that_does_not_answer_is_the_user_s_mistake():

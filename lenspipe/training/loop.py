@@ -1,0 +1,160 @@
+"""The epochs of one fold: fit, look at the held-out fold, save, stop when nothing is gained."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from lenspipe.config import TrainSection
+from lenspipe.core.errors import LenspipeError
+from lenspipe.core.rng import derive_seed, stream
+from lenspipe.networks.losses import GaussianNLL
+from lenspipe.training.board import write_board
+from lenspipe.training.checkpoint import State, load_checkpoint, save_checkpoint
+from lenspipe.training.datasets import Batches, StampSet, steps_per_epoch
+from lenspipe.training.devices import on_accelerator
+from lenspipe.training.optimizers import averaged, make_optimizer
+from lenspipe.training.sampling import draw_rows
+
+OnEpoch = Callable[[Mapping[str, Any]], None]
+#: Share of the training stamps whose loss is looked up after an epoch, where hard ones are to be found.
+_LOOKED_UP = 0.25
+
+
+@dataclass(frozen=True)
+class Fold:
+    """What one fold trains on.
+
+    Parameters
+    ----------
+    name, task : str
+        ``fold-<k>``; "detector" or "regressor".
+    number, seed : int
+        `seed` is the fold's own.
+    key : str
+        Hash of all that the weights depend on.
+    folder : Path
+    stamps : StampSet
+    truth : ndarray (n, ...)
+        What the loss compares with.
+    train, held_out : ndarray of int
+        Rows of `stamps`.
+    """
+
+    name: str
+    task: str
+    number: int
+    seed: int
+    key: str
+    folder: Path
+    stamps: StampSet
+    truth: np.ndarray
+    train: np.ndarray
+    held_out: np.ndarray
+
+
+def train(
+    model: keras.Model, fold: Fold, settings: TrainSection, on_epoch: OnEpoch | None = None
+) -> list[dict]:
+    """Run the epochs that are missing and return the history, a row an epoch.
+
+    The model is left with the weights of the last epoch, averaged where `ema` asks for it; with `patience` with
+    those of the epoch that did best on the held-out fold. Validation sees MC dropout, as prediction does.
+
+    Raises
+    ------
+    LenspipeError
+        If the loss is no longer finite.
+    """
+    compile_model(model, fold.task, settings, steps_per_epoch(len(fold.train), settings.batch_size))
+    checkpoint = fold.folder / f"{fold.name}.checkpoint.npz"
+    state = load_checkpoint(checkpoint, fold.key, model) or State(hardness=np.full(len(fold.train), np.nan))
+    validation = Batches(fold.stamps, fold.truth, fold.held_out, settings.batch_size)
+    while state.epoch < settings.epochs and not _is_over(state, settings):
+        started = time.monotonic()
+        batches = Batches(
+            fold.stamps, fold.truth, _rows(fold, state, settings), settings.batch_size, drop_partial=True
+        )
+        _reseed(model, fold.seed, state.epoch)
+        # shuffle=False: Keras would shuffle the batches once more, from Python's global random state
+        fitted = model.fit(batches, epochs=1, shuffle=False, verbose=0)
+        rate = sum(len(part) for part in batches.parts) / (time.monotonic() - started)
+        row = {"fold": fold.number, "epoch": state.epoch + 1}
+        row |= {k: float(v[-1]) for k, v in fitted.history.items()}
+        with averaged(model):
+            losses: Any = model.evaluate(validation, verbose=0, return_dict=True)
+            row |= {f"val_{k}": float(v) for k, v in losses.items()}
+            if not np.isfinite(row["loss"]):
+                raise LenspipeError(
+                    f"{fold.task} fold {fold.number}: the loss is not finite after epoch {row['epoch']}; "
+                    f"lower learning_rate (now {settings.learning_rate:g})"
+                )
+            if settings.hard_share:
+                _look_up(model, fold, state, settings.batch_size)
+            if settings.patience and row["val_loss"] <= min(r["val_loss"] for r in [*state.history, row]):
+                state.best = model.get_weights()
+        state.epoch += 1
+        state.history.append(row)
+        save_checkpoint(checkpoint, fold.key, model, state)
+        if settings.tensorboard:
+            write_board(fold.folder / "tensorboard" / fold.name, state.history)
+        if on_epoch is not None:
+            on_epoch({**row, "epochs": settings.epochs, "images_per_s": round(rate, 1)})
+    if settings.patience:
+        model.set_weights(state.best)
+    elif model.optimizer.use_ema:
+        model.optimizer.finalize_variable_values(model.trainable_variables)
+    return state.history
+
+
+def compile_model(model: keras.Model, task: str, settings: TrainSection, steps: int) -> None:
+    """Give a model the optimizer, loss and metrics of its task; `steps` are those of an epoch."""
+    if task == "detector":
+        loss = keras.losses.CategoricalCrossentropy(label_smoothing=settings.label_smoothing)
+        metrics = ["accuracy"]
+    else:
+        loss, metrics = GaussianNLL(), []
+    # XLA's convolutions on CPUs are several times slower than oneDNN's
+    jit = on_accelerator() if keras.config.backend() == "tensorflow" else "auto"
+    model.compile(make_optimizer(settings, steps), loss=loss, metrics=metrics, jit_compile=jit)
+
+
+def _is_over(state: State, settings: TrainSection) -> bool:
+    """Tell whether the held-out loss has gained nothing for `patience` epochs."""
+    losses = [row["val_loss"] for row in state.history]
+    return 0 < settings.patience < len(losses) - int(np.argmin(losses)) if losses else False
+
+
+def _rows(fold: Fold, state: State, settings: TrainSection) -> np.ndarray:
+    if fold.task != "detector":
+        return draw_rows(fold.train, np.zeros(len(fold.train)), state.hardness, fold.seed, state.epoch)
+    classes = fold.truth[fold.train, 1] > 0.5
+    return draw_rows(
+        fold.train, classes, state.hardness, fold.seed, state.epoch, settings.balance, settings.hard_share
+    )
+
+
+def _look_up(model: keras.Model, fold: Fold, state: State, batch_size: int) -> None:
+    """Bring the loss of some of the training stamps up to date: another quarter of them after each epoch."""
+    count = len(fold.train)
+    order = stream(fold.seed, "look up").permutation(count)
+    size = max(1, round(_LOOKED_UP * count))
+    some = order[np.arange(state.epoch * size, (state.epoch + 1) * size) % count]
+    rows = fold.train[some]
+    score = model.predict(Batches(fold.stamps, fold.truth, rows, batch_size), verbose=0)
+    right = np.sum(np.asarray(score) * fold.truth[rows], axis=1)
+    state.hardness[some] = -np.log(np.clip(right, 1e-7, 1.0))
+
+
+def _reseed(model: keras.Model, seed: int, epoch: int) -> None:
+    """Key dropout and augmentation by (seed, epoch, layer), so that a resumed epoch draws the same."""
+    for layer in model._flatten_layers():
+        generator = getattr(layer, "seed_generator", None)
+        if generator is not None:
+            generator.state.assign(np.array([derive_seed(seed, f"{layer.name}/epoch-{epoch}"), 0], np.uint32))
