@@ -90,7 +90,7 @@ def test_every_module_has_its_test():
         "training/worker.py": "test_fit",
         "training/load.py": "test_predict",
         "training/checkpoint.py": "test_fit",
-        "networks/assemble.py": "test_resnet",
+        "networks/assemble.py": "test_classifier",
         "lensing/coordinates.py": "test_sie",
         "io/formats.py": "test_tables",
         "report/views.py": "test_html",

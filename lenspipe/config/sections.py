@@ -80,6 +80,10 @@ class TrainSection(Section):
 
     data: str = Field("", description="folder of a simulated set; empty = the run's own simulations")
     architecture: str = Field("", description="network by name; empty = the task's default")
+    channels: tuple[Literal["noise"], ...] = Field(
+        (),
+        description="what the network sees beside the bands: noise = a channel per band with its noise level",
+    )
     folds: int = Field(0, ge=0, description="number of folds; 0 = this network is not trained")
     epochs: int = Field(20, ge=1, description="passes over the training folds")
     batch_size: int = Field(64, ge=1, description="stamps per step")
@@ -97,6 +101,13 @@ class TrainSection(Section):
     targets: tuple[Literal["theta_e", "sigma_v", "z_lens", "z_src"], ...] = Field(
         TARGETS, description="regressor only: what to predict"
     )
+
+    @field_validator("channels")
+    @classmethod
+    def _channels_differ(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(names)) < len(names):
+            raise ValueError("each channel can be given once")
+        return names
 
 
 class TrainSections(Section):

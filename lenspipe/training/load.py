@@ -37,6 +37,7 @@ ALLOWED_CLASSES = {
     "InputLayer",
     "MCDropout",
     "MaxPooling2D",
+    "NoiseChannel",
     "Ones",
     "ReLU",
     "Reshape",
