@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple
 import keras
 
 from lenspipe.core.errors import ConfigError
+from lenspipe.networks.deeplens import build_deeplens
 from lenspipe.networks.inception import build_inception, build_inception_detector
 from lenspipe.networks.resnet import build_resnet50
 
@@ -27,6 +28,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     for entry in (
         Architecture("resnet50", "detector", build_resnet50),
         Architecture("inception_detector", "detector", build_inception_detector),
+        Architecture("cmu_deeplens", "detector", build_deeplens),
         Architecture("inception", "regressor", build_inception),
     )
 }
