@@ -10,6 +10,7 @@ import keras
 from lenspipe.core.errors import ConfigError
 from lenspipe.networks.deeplens import build_deeplens
 from lenspipe.networks.inception import build_inception, build_inception_detector
+from lenspipe.networks.lensdetectnet import build_lensdetectnet
 from lenspipe.networks.resnet import build_resnet50
 
 Task = Literal["detector", "regressor"]
@@ -29,6 +30,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         Architecture("resnet50", "detector", build_resnet50),
         Architecture("inception_detector", "detector", build_inception_detector),
         Architecture("cmu_deeplens", "detector", build_deeplens),
+        Architecture("lensdetectnet", "detector", build_lensdetectnet),
         Architecture("inception", "regressor", build_inception),
     )
 }
