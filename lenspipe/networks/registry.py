@@ -9,6 +9,7 @@ import keras
 
 from lenspipe.core.errors import ConfigError
 from lenspipe.networks.deeplens import build_deeplens
+from lenspipe.networks.efficientnet import build_efficientnet
 from lenspipe.networks.inception import build_inception, build_inception_detector
 from lenspipe.networks.lensdetectnet import build_lensdetectnet
 from lenspipe.networks.resnet import build_resnet50
@@ -31,6 +32,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         Architecture("inception_detector", "detector", build_inception_detector),
         Architecture("cmu_deeplens", "detector", build_deeplens),
         Architecture("lensdetectnet", "detector", build_lensdetectnet),
+        Architecture("efficientnet", "detector", build_efficientnet),
         Architecture("inception", "regressor", build_inception),
     )
 }
