@@ -79,7 +79,11 @@ class TrainSection(Section):
     """One network, k-fold."""
 
     data: str = Field("", description="folder of a simulated set; empty = the run's own simulations")
-    architecture: str = Field("", description="network by name; empty = the task's default")
+    architecture: str = Field(
+        "",
+        description="network by name: resnet50 (default), inception_detector, cmu_deeplens, lensdetectnet, "
+        "efficientnet or swift for the detector, inception for the regressor",
+    )
     channels: tuple[Literal["noise"], ...] = Field(
         (),
         description="what the network sees beside the bands: noise = a channel per band with its noise level",

@@ -13,6 +13,7 @@ from lenspipe.networks.efficientnet import build_efficientnet
 from lenspipe.networks.inception import build_inception, build_inception_detector
 from lenspipe.networks.lensdetectnet import build_lensdetectnet
 from lenspipe.networks.resnet import build_resnet50
+from lenspipe.networks.swift import build_swift
 
 Task = Literal["detector", "regressor"]
 
@@ -33,6 +34,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         Architecture("cmu_deeplens", "detector", build_deeplens),
         Architecture("lensdetectnet", "detector", build_lensdetectnet),
         Architecture("efficientnet", "detector", build_efficientnet),
+        Architecture("swift", "detector", build_swift),
         Architecture("inception", "regressor", build_inception),
     )
 }

@@ -35,6 +35,7 @@ ALLOWED_CLASSES = {
     "Flatten",
     "Functional",
     "GlobalAveragePooling2D",
+    "GlobalMaxPooling2D",
     "GlorotUniform",
     "InputLayer",
     "MCDropout",
