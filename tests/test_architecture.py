@@ -88,7 +88,6 @@ def test_every_module_has_its_test():
         "pipeline/record.py": "test_runner",
         "simulate/make_colours.py": "run by hand; its table is tested in test_colours",
         "training/worker.py": "test_fit",
-        "training/load.py": "test_predict",
         "training/checkpoint.py": "test_fit",
         "networks/assemble.py": "test_classifier",
         "lensing/coordinates.py": "test_sie",

@@ -124,9 +124,16 @@ class TrainSections(Section):
 class FindSection(Section):
     """Scores."""
 
-    detector: str = Field("", description="model bundle; empty = the run's own")
+    detector: tuple[str, ...] = Field(
+        (), description="model bundle, or several that score as a committee; empty = the run's own"
+    )
     mc_samples: int = Field(20, ge=1, description="dropout passes per network")
     batch_size: int = Field(64, ge=1, description="stamps at once")
+
+    @field_validator("detector", mode="before")
+    @classmethod
+    def _one_or_many(cls, detector: object) -> object:
+        return ((detector,) if detector else ()) if isinstance(detector, str) else detector
 
 
 class ModelSection(Section):
