@@ -36,8 +36,8 @@ def plan(config: Config, store: Store) -> list[Unit]:
 def _models(config: Config, store: Store) -> list[tuple[str, Path]]:
     """Return (task, bundle) of the networks that a run uses."""
     regressor = regressor_folder(config, store)
-    detectors = [("detector", folder) for folder in detector_folders(config, store)]
-    return [*detectors, *([("regressor", regressor)] if regressor else [])]
+    models = [("detector", folder) for folder in detector_folders(config, store)]
+    return models + ([("regressor", regressor)] if regressor else [])
 
 
 def report_path(store: Store) -> Path:
@@ -113,13 +113,10 @@ def collect(config: Config, store: Store):
 
 def notices(config: Config, store: Store) -> list[str]:
     """Return what a reader must know before believing the results."""
-    lines = []
-    detectors = detector_folders(config, store)
+    lines, detectors = [], detector_folders(config, store)
     if len(detectors) > 1:
-        lines.append(
-            f"A committee of {len(detectors)} detectors gave the scores; the detector's figures below are those of "
-            f"its first member alone ({detectors[0]})."
-        )
+        committee = f"A committee of {len(detectors)} detectors gave the scores"
+        lines.append(f"{committee}; the detector's figures below are of {detectors[0]} alone.")
     for task, folder in _models(config, store):
         if not (folder / "bundle.json").exists():
             continue
