@@ -76,7 +76,7 @@ def test_a_committee_scores_from_the_images_to_the_catalog_and_predict_agrees(de
     votes = np.array([first, 1 / (1 + np.exp(-logit))])
     np.testing.assert_allclose(scores["score"], votes.mean(axis=0), rtol=1e-5)
     assert np.all(np.asarray(scores["score_err"]) >= votes.std(axis=0))
-    assert "A committee of 2 detectors" in (tmp_path / "scan/report/index.html").read_text()
+    assert "2 detectors score as a committee" in (tmp_path / "scan/report/index.html").read_text()
 
     table = tmp_path / "predicted.parquet"
     words = ("--data", images, "--survey", "des", "--out", table, "--mc-samples", "20")
