@@ -105,6 +105,9 @@ def _another(key, default):
         "train.detector.targets": '["theta_e"]',
         "train.regressor.targets": '["theta_e"]',
         "run.stages": '["slip"]',
+        "train.detector.channels": '["noise"]',
+        "train.regressor.channels": '["noise"]',
+        "find.detector": '["a", "b"]',
         "ingest.images": '["a.fits"]',
         "ingest.bands": '["g"]',
         "train.detector.bn_momentum": "0.8",
@@ -130,12 +133,14 @@ def test_settings_of_a_stage_hold_its_sections_the_seed_and_the_survey():
 def test_paths_become_absolute_and_names_stay(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     config = with_absolute_paths(load_config(None, ["find.detector=models/d", "ingest.images=['t/*.fits']"]))
-    assert config.find.detector == str(tmp_path / "models/d")
+    assert config.find.detector == (str(tmp_path / "models/d"),)
     assert config.ingest.images == (str(tmp_path / "t/*.fits"),)
     assert (config.survey, config.catalog.known) == ("des", "")
     for one in ("simulate.into=run", "simulate.into=['run']"):
         assert with_absolute_paths(load_config(None, [one])).simulate.into == (str(tmp_path / "run"),)
     assert load_config(None, ["simulate.into=''"]).simulate.into == ()
+    assert load_config(None, ["find.detector=''"]).find.detector == ()
+    assert load_config(None, ["find.detector=['a', 'b']"]).find.detector == ("a", "b")
 
 
 def test_stamps_are_either_simulated_or_cut_from_images():

@@ -149,7 +149,12 @@ def evaluate(
 
 @app.command()
 def predict(
-    bundle: Annotated[list[Path], typer.Argument(metavar="BUNDLE...", help="model bundles")],
+    bundle: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="BUNDLE...", help="detectors (several score as a committee), a regressor, or both"
+        ),
+    ],
     data: Annotated[
         list[str], typer.Option("--data", metavar="DIR_OR_FITS", help="shards or cutouts; repeatable")
     ],

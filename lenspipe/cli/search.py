@@ -61,7 +61,10 @@ def scan(
     images: Annotated[list[str], typer.Argument(help="FITS tiles and cutouts: files, folders or patterns")],
     survey: SurveyName,
     out: Out,
-    detector: Annotated[str, typer.Option("--detector", metavar="DIR", help="detector bundle")] = "",
+    detector: Annotated[
+        list[str] | None,
+        typer.Option("--detector", metavar="DIR", help="detector bundle; several score as a committee"),
+    ] = None,
     regressor: Annotated[str, typer.Option("--regressor", metavar="DIR", help="regressor bundle")] = "",
     targets: Annotated[str, typer.Option("--targets", metavar="TABLE", help="table with ra, dec [deg]")] = "",
     threshold: Annotated[float | None, typer.Option("--threshold", metavar="P", help="least score")] = None,

@@ -83,10 +83,10 @@ def _explain(item: Any) -> str:
 
 #: Settings that name a file or folder, or several.
 _PATHS = (
-    *("survey", "targets.table", "train.detector.data", "train.regressor.data", "find.detector"),
-    *("model.regressor", "catalog.known", "slip.spectroscopy"),
+    *("survey", "targets.table", "train.detector.data", "train.regressor.data", "model.regressor"),
+    *("catalog.known", "slip.spectroscopy"),
 )
-_PATH_LISTS = ("simulate.into", "ingest.images")
+_PATH_LISTS = ("simulate.into", "ingest.images", "find.detector")
 
 
 def with_absolute_paths(config: Config) -> Config:

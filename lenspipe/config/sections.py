@@ -79,7 +79,15 @@ class TrainSection(Section):
     """One network, k-fold."""
 
     data: str = Field("", description="folder of a simulated set; empty = the run's own simulations")
-    architecture: str = Field("", description="network by name; empty = the task's default")
+    architecture: str = Field(
+        "",
+        description="network by name: resnet50 (default), inception_detector, cmu_deeplens, lensdetectnet, "
+        "efficientnet or swift for the detector, inception for the regressor",
+    )
+    channels: tuple[Literal["noise"], ...] = Field(
+        (),
+        description="what the network sees beside the bands: noise = a channel per band with its noise level",
+    )
     folds: int = Field(0, ge=0, description="number of folds; 0 = this network is not trained")
     epochs: int = Field(20, ge=1, description="passes over the training folds")
     batch_size: int = Field(64, ge=1, description="stamps per step")
@@ -119,6 +127,13 @@ class TrainSection(Section):
         TARGETS, description="regressor only: what to predict"
     )
 
+    @field_validator("channels")
+    @classmethod
+    def _channels_differ(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(names)) < len(names):
+            raise ValueError("each channel can be given once")
+        return names
+
 
 class TrainSections(Section):
     """Both networks."""
@@ -130,9 +145,16 @@ class TrainSections(Section):
 class FindSection(Section):
     """Scores."""
 
-    detector: str = Field("", description="model bundle; empty = the run's own")
+    detector: tuple[str, ...] = Field(
+        (), description="model bundle, or several that score as a committee; empty = the run's own"
+    )
     mc_samples: int = Field(20, ge=1, description="dropout passes per network")
     batch_size: int = Field(64, ge=1, description="stamps at once")
+
+    @field_validator("detector", mode="before")
+    @classmethod
+    def _one_or_many(cls, detector: object) -> object:
+        return ((detector,) if detector else ()) if isinstance(detector, str) else detector
 
 
 class ModelSection(Section):

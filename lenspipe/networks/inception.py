@@ -12,9 +12,10 @@ from collections.abc import Sequence
 import keras
 from keras import layers
 
-from lenspipe.networks.assemble import assemble, seeded_weights
+from lenspipe.networks.assemble import assemble, input_channels, seeded_weights
+from lenspipe.networks.blocks import conv_bn_relu
+from lenspipe.networks.classifier import build_classifier, set_bn_momentum
 from lenspipe.networks.layers import MCDropout, TargetScale
-from lenspipe.networks.resnet import build_classifier_head
 
 STREAM = (24, 48)  # channels of the two 5 x 5 convolutions
 BRANCH = 24  # channels of each of the four branches of a block
@@ -32,13 +33,14 @@ def build_inception(
     seed: int = 0,
     target_mean: Sequence[float] = (0.0, 0.0, 0.0, 0.0),
     target_std: Sequence[float] = (1.0, 1.0, 1.0, 1.0),
+    channels: Sequence[str] = (),
 ) -> keras.Model:
     """Return the regressor: one shared trunk, a head of dense layers per target.
 
     Parameters
     ----------
-    size, bands, dropout, bn_momentum, seed
-        As for `lenspipe.networks.resnet.build_resnet50`; size >= 32.
+    size, bands, dropout, bn_momentum, seed, channels
+        As for `lenspipe.networks.classifier.build_classifier`.
     target_mean, target_std : sequence of float
         Mean and standard deviation of each transformed target over the training folds; their number
         is the number of targets.
@@ -50,50 +52,50 @@ def build_inception(
         target (log theta_e, log sigma_v, log1p z).
     """
     with seeded_weights(seed):
-        trunk = _build_trunk(size, bands, bn_momentum)
+        trunk = _build_trunk(size, input_channels(bands, channels))
         head = _build_heads(trunk.output_shape[-1], dropout, bn_momentum, seed, target_mean, target_std)
-    return assemble(trunk, head, size, bands, seed, "inception")
+    set_bn_momentum(trunk, bn_momentum)
+    return assemble(trunk, head, size, bands, seed, "inception", channels)
 
 
 def build_inception_detector(
-    size: int, bands: int, dropout: float = 0.1, bn_momentum: float = 0.9, seed: int = 0
+    size: int,
+    bands: int,
+    dropout: float = 0.1,
+    bn_momentum: float = 0.9,
+    seed: int = 0,
+    channels: Sequence[str] = (),
 ) -> keras.Model:
     """Return a detector with the Inception trunk: several times faster than ResNet50.
 
-    Parameters and result as for `lenspipe.networks.resnet.build_resnet50`.
+    Parameters and result as for `lenspipe.networks.classifier.build_classifier`.
     """
-    with seeded_weights(seed):
-        trunk = _build_trunk(size, bands, bn_momentum)
-        head = build_classifier_head(trunk.output_shape[-1], dropout, seed)
-    return assemble(trunk, head, size, bands, seed, "inception_detector")
+    return build_classifier(
+        _build_trunk, "inception_detector", size, bands, dropout, bn_momentum, seed, channels
+    )
 
 
-def _build_trunk(size: int, bands: int, bn_momentum: float) -> keras.Model:
-    inputs = keras.Input((size, size, bands), name="stamp", dtype="float32")
+def _build_trunk(size: int, channels: int) -> keras.Model:
+    inputs = keras.Input((size, size, channels), name="stamp", dtype="float32")
     x = inputs
-    for channels in STREAM:
-        x = layers.MaxPooling2D(2)(_conv_bn_relu(x, channels, 5, bn_momentum))
+    for width in STREAM:
+        x = layers.MaxPooling2D(2)(conv_bn_relu(x, width, 5))
     for _ in range(BLOCKS):
-        x = _inception_block(x, bn_momentum)
-    x = _conv_bn_relu(x, REDUCED, 1, bn_momentum)
+        x = _inception_block(x)
+    x = conv_bn_relu(x, REDUCED, 1)
     x = layers.AveragePooling2D(-(-x.shape[1] // GRID), padding="same")(x)
     return keras.Model(inputs, layers.Flatten()(x), name="trunk")
 
 
-def _inception_block(x, momentum: float):
+def _inception_block(x):
     """Branches 1x1; 1x1-3x3; 1x1-3x3-3x3; maxpool-1x1, concatenated at constant map size."""
-    one = _conv_bn_relu(x, BRANCH, 1, momentum)
-    three = _conv_bn_relu(layers.Conv2D(BRANCH, 1, activation="relu")(x), BRANCH, 3, momentum)
+    one = conv_bn_relu(x, BRANCH, 1)
+    three = conv_bn_relu(layers.Conv2D(BRANCH, 1, activation="relu")(x), BRANCH, 3)
     five = layers.Conv2D(BRANCH, 1, activation="relu")(x)
     five = layers.Conv2D(BRANCH, 3, padding="same", activation="relu")(five)
-    five = _conv_bn_relu(five, BRANCH, 3, momentum)
-    pooled = _conv_bn_relu(layers.MaxPooling2D(3, strides=1, padding="same")(x), BRANCH, 1, momentum)
+    five = conv_bn_relu(five, BRANCH, 3)
+    pooled = conv_bn_relu(layers.MaxPooling2D(3, strides=1, padding="same")(x), BRANCH, 1)
     return layers.Concatenate()([one, three, five, pooled])
-
-
-def _conv_bn_relu(x, channels: int, width: int, momentum: float):
-    x = layers.Conv2D(channels, width, padding="same", use_bias=False)(x)
-    return layers.ReLU()(layers.BatchNormalization(momentum=momentum)(x))
 
 
 def _build_heads(

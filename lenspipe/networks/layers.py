@@ -67,6 +67,42 @@ class Stretch(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="lenspipe")
+class NoiseChannel(keras.layers.Layer):
+    """Append the noise of each band as a channel: ``asinh(noise_sigma / unit) * scale``, even over the stamp.
+
+    The stretch divides by the noise; with this a network knows how deep a stamp is. Logarithmic above
+    `unit`, which lies below the noise of today's surveys.
+
+    Parameters
+    ----------
+    unit : float
+        Noise at which the logarithm begins [nJy per pixel].
+    scale : float
+        Factor of the result.
+    """
+
+    def __init__(self, unit: float = 1.0, scale: float = 0.5, **kwargs):
+        super().__init__(**kwargs)
+        if not unit > 0:
+            raise ValueError(f"NoiseChannel expects unit > 0 nJy per pixel, received {unit!r}")
+        self.unit, self.scale = float(unit), float(scale)
+
+    def call(self, image, noise_sigma):
+        """Append `noise_sigma` (n, b) [nJy per pixel] to the stretched `image` (n, y, x, c)."""
+        level = ops.multiply(ops.arcsinh(ops.divide(noise_sigma, self.unit)), self.scale)
+        level = ops.cast(ops.expand_dims(ops.expand_dims(level, 1), 1), image.dtype)
+        shape = ops.shape(image)
+        even = ops.broadcast_to(level, (shape[0], shape[1], shape[2], level.shape[-1]))
+        return ops.concatenate([image, even], axis=-1)
+
+    def compute_output_shape(self, image_shape, noise_sigma_shape):
+        return (*image_shape[:-1], image_shape[-1] + noise_sigma_shape[-1])
+
+    def get_config(self):
+        return {**super().get_config(), "unit": self.unit, "scale": self.scale}
+
+
+@keras.saving.register_keras_serializable(package="lenspipe")
 class SkySymmetry(keras.layers.Layer):
     """One of the eight flips and quarter turns of the sky, drawn for each stamp; in training only.
 

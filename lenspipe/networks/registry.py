@@ -8,8 +8,12 @@ from typing import Any, Literal, NamedTuple
 import keras
 
 from lenspipe.core.errors import ConfigError
+from lenspipe.networks.deeplens import build_deeplens
+from lenspipe.networks.efficientnet import build_efficientnet
 from lenspipe.networks.inception import build_inception, build_inception_detector
+from lenspipe.networks.lensdetectnet import build_lensdetectnet
 from lenspipe.networks.resnet import build_resnet50
+from lenspipe.networks.swift import build_swift
 
 Task = Literal["detector", "regressor"]
 
@@ -27,6 +31,10 @@ ARCHITECTURES: dict[str, Architecture] = {
     for entry in (
         Architecture("resnet50", "detector", build_resnet50),
         Architecture("inception_detector", "detector", build_inception_detector),
+        Architecture("cmu_deeplens", "detector", build_deeplens),
+        Architecture("lensdetectnet", "detector", build_lensdetectnet),
+        Architecture("efficientnet", "detector", build_efficientnet),
+        Architecture("swift", "detector", build_swift),
         Architecture("inception", "regressor", build_inception),
     )
 }

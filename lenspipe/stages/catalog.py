@@ -13,7 +13,7 @@ from lenspipe.core.version import code_version
 from lenspipe.io.cards import read_card
 from lenspipe.io.store import Store
 from lenspipe.stages import find, ingest, model
-from lenspipe.stages.stamps import detector_folder, existing, regressor_folder, stamp_format
+from lenspipe.stages.stamps import detector_folders, existing, regressor_folder, stamp_format
 from lenspipe.stages.targets import read_targets, unseen_targets
 
 
@@ -53,10 +53,12 @@ def work(unit: Unit, config: Config, store: Store) -> Done:
     from lenspipe.io.tables import order_columns, read_table, write_catalog, write_table
 
     form = stamp_format(config)
-    detector = read_card(detector_folder(config, store))
+    detectors = {str(folder): read_card(folder)["weights"] for folder in detector_folders(config, store)}
     regressor = regressor_folder(config, store)
     targets = read_card(regressor)["targets"] if regressor else {}
-    columns = catalog_columns(form.bands, len(detector["folds"]), [t for t in TARGETS if t in targets])
+    columns = catalog_columns(
+        form.bands, sum(map(len, detectors.values())), [t for t in TARGETS if t in targets]
+    )
     table = _join_tiles(unit.payload["tiles"], config, store, columns)
     table.replace_column("run_id", np.full(len(table), run_id(config)))
     table = merge_detections(table, config.catalog.merge_radius)
@@ -67,7 +69,7 @@ def work(unit: Unit, config: Config, store: Store) -> Done:
         "code": code_version(),
         "seed": config.run.seed,
         "survey": config.survey,
-        "detector": detector["weights"],
+        "detector": next(iter(detectors.values())) if len(detectors) == 1 else detectors,
         "threshold": config.catalog.threshold,
     }
     candidates = rank_candidates(table, config.catalog.threshold, config.catalog.top, config.catalog.prefix)

@@ -1,4 +1,4 @@
-"""Stage *find*: the detector's scores of all stamps."""
+"""Stage *find*: the scores of all stamps by the detector, or by a committee of detectors."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lenspipe.io.layout import name_duplicates
 from lenspipe.io.store import Store, safe_name
 from lenspipe.stages import ingest
 from lenspipe.stages.pieces import read_pieces
-from lenspipe.stages.stamps import bundle_files, detector_folder, open_bundle, stamp_format
+from lenspipe.stages.stamps import bundle_files, detector_folders, open_bundle, stamp_format
 from lenspipe.stages.units import reject_tile, tile_of
 
 
@@ -26,13 +26,14 @@ def plan(config: Config, store: Store) -> list[Unit]:
     tiles = ingest.list_tiles(config, store)
     if not tiles:
         return []
-    folder = detector_folder(config, store)
-    if folder is None:
+    folders = detector_folders(config, store)
+    if not folders:
         raise ConfigError(
             "there are images but no detector: give one with --detector DIR (find.detector), "
             "or train one in the run (train.detector.folds)"
         )
-    model, settings = bundle_files(folder), settings_of(config, "find")
+    model = [file for folder in folders for file in bundle_files(folder)]
+    settings = settings_of(config, "find")
     if config.ingest.keep:
         return [
             Unit(
@@ -108,15 +109,16 @@ def _scorer(config: Config, store: Store) -> Callable[[np.ndarray, np.ndarray], 
     """Return a function from stamps and noise to their table of scores."""
     from astropy.table import Table
 
-    from lenspipe.training.predict import score_stamps
+    from lenspipe.training.committee import score_committee
 
-    bundle, form = open_bundle(detector_folder(config, store)), stamp_format(config)
-    bundle.check(form.bands, form.pixel_scale, form.size)
+    bundles, form = [open_bundle(folder) for folder in detector_folders(config, store)], stamp_format(config)
+    for bundle in bundles:
+        bundle.check(form.bands, form.pixel_scale, form.size)
     section, prior = config.find, load_survey(config.survey).lens_prior
 
     def score(image: np.ndarray, noise_sigma: np.ndarray) -> Any:
-        scores = score_stamps(
-            bundle,
+        scores = score_committee(
+            bundles,
             image,
             noise_sigma,
             section.mc_samples,

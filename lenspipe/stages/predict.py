@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from lenspipe.config import config_from
-from lenspipe.core.errors import ModelMismatch, Rejected, UserError
+from lenspipe.core.errors import Rejected, UserError
 from lenspipe.core.survey import load_survey
 from lenspipe.core.types import Quarantined, StampFormat
+from lenspipe.io.cards import check_same_stamps, stamps_of
 from lenspipe.stages.pieces import read_whole
 
 
@@ -28,7 +29,7 @@ def predict_table(
     Parameters
     ----------
     bundle_paths : sequence of Path
-        Detectors, regressors or both, made for the same stamps.
+        Detectors (several score as a committee), a regressor or both, made for the same stamps.
     data : sequence of str
         Folders of shards, or FITS cutouts (with `survey`).
     out : Path
@@ -43,20 +44,21 @@ def predict_table(
     if out.suffix not in (".parquet", ".ecsv"):
         raise UserError(f"--out must end in .parquet or .ecsv, received {out}")
     bundles = [load_bundle(path) for path in bundle_paths]
-    if len({bundle.task for bundle in bundles}) < len(bundles):
-        raise UserError(
-            "give one detector, one regressor or both: two of a kind would write the same columns"
-        )
-    forms = {(bundle.bands, bundle.size, bundle.pixel_scale) for bundle in bundles}
-    if len(forms) > 1:
-        raise ModelMismatch(f"the bundles were made for different stamps: {sorted(map(str, forms))}")
-    form = StampFormat(*forms.pop())
+    detectors = [bundle for bundle in bundles if bundle.task == "detector"]
+    regressors = [bundle for bundle in bundles if bundle.task == "regressor"]
+    if len(regressors) > 1:
+        raise UserError("give at most one regressor: two would write the same columns")
+    check_same_stamps([(bundle.path, stamps_of(bundle.card)) for bundle in bundles])
+    form = stamps_of(bundles[0].card)
     rejected: list[Quarantined] = []
     parts = []
     for table, shard in _read_stamps(data, form, survey, resample, rejected):
         for bundle in bundles:
             bundle.check(shard.bands, shard.pixel_scale, shard.image.shape[1])
-            _add_predictions(table, bundle, shard, mc_samples, seed, survey)
+        if detectors:
+            _add_scores(table, detectors, shard, mc_samples, seed, survey)
+        for bundle in regressors:
+            _add_posteriors(table, bundle, shard, mc_samples, seed)
         parts.append(table)
     table = vstack(parts) if parts else Table({"object_id": np.zeros(0, "U1")})
     write_table(table, out)
@@ -98,18 +100,21 @@ def _read_stamps(data, form: StampFormat, survey: str, resample: bool, rejected:
             yield Table(table["object_id", "tile", "ra", "dec"]), shard
 
 
-def _add_predictions(table, bundle, shard, mc_samples: int, seed: int, survey: str) -> None:
-    from lenspipe.training.predict import sample_posteriors, score_stamps
+def _add_posteriors(table, bundle, shard, mc_samples: int, seed: int) -> None:
+    from lenspipe.training.predict import sample_posteriors
 
-    if bundle.task == "regressor":
-        posteriors = sample_posteriors(bundle, shard.image, shard.noise_sigma, max(2, mc_samples), seed, 64)
-        for target, posterior in posteriors.items():
-            table[target] = posterior.median
-            for part in ("err_lo", "err_hi", "aleatoric", "epistemic"):
-                table[f"{target}_{part}"] = getattr(posterior, part)
-        return
+    posteriors = sample_posteriors(bundle, shard.image, shard.noise_sigma, max(2, mc_samples), seed, 64)
+    for target, posterior in posteriors.items():
+        table[target] = posterior.median
+        for part in ("err_lo", "err_hi", "aleatoric", "epistemic"):
+            table[f"{target}_{part}"] = getattr(posterior, part)
+
+
+def _add_scores(table, bundles, shard, mc_samples: int, seed: int, survey: str) -> None:
+    from lenspipe.training.committee import score_committee
+
     prior = load_survey(survey).lens_prior if survey else None  # None: that of the survey it was trained for
-    scores = score_stamps(bundle, shard.image, shard.noise_sigma, mc_samples, seed, 64, lens_prior=prior)
+    scores = score_committee(bundles, shard.image, shard.noise_sigma, mc_samples, seed, 64, lens_prior=prior)
     table["score"], table["score_err"], table["p_lens"] = scores.score, scores.score_err, scores.p_lens
     for fold in range(scores.score_fold.shape[1]):
         table[f"score_fold_{fold}"] = scores.score_fold[:, fold]

@@ -15,7 +15,7 @@ from lenspipe.io.cards import read_card
 from lenspipe.io.shards import list_shards, read_shard
 from lenspipe.io.store import Store
 from lenspipe.stages import catalog, ingest
-from lenspipe.stages.stamps import detector_folder, regressor_folder
+from lenspipe.stages.stamps import detector_folders, regressor_folder
 
 #: Stamps of the training set that the gallery and the shortcut test look at.
 SHOWN_STAMPS = 2000
@@ -25,13 +25,19 @@ SERIOUS_STAMPS, SERIOUS_EPOCHS = 10_000, 20
 
 def plan(config: Config, store: Store) -> list[Unit]:
     """One unit, if there is a catalog or a trained network to report on."""
-    folders = [detector_folder(config, store), regressor_folder(config, store)]
-    models = [str(folder / "metrics.json") for folder in folders if folder is not None]
+    models = [str(folder / "metrics.json") for _, folder in _models(config, store)]
     tables = [str(catalog.candidates_path(store))] if catalog.plan(config, store) else []
     if not tables and not models:
         return []
     inputs = (*tables, *models, str(store.folder("slip") / "slip.json"))
     return [Unit("report", inputs=inputs, settings=settings_of(config, "report"))]
+
+
+def _models(config: Config, store: Store) -> list[tuple[str, Path]]:
+    """Return (task, bundle) of the networks that a run uses."""
+    regressor = regressor_folder(config, store)
+    models = [("detector", folder) for folder in detector_folders(config, store)]
+    return models + ([("regressor", regressor)] if regressor else [])
 
 
 def report_path(store: Store) -> Path:
@@ -106,12 +112,11 @@ def collect(config: Config, store: Store):
 
 def notices(config: Config, store: Store) -> list[str]:
     """Return what a reader must know before believing the results."""
-    lines = []
-    for task, folder in (
-        ("detector", detector_folder(config, store)),
-        ("regressor", regressor_folder(config, store)),
-    ):
-        if folder is None or not (folder / "bundle.json").exists():
+    lines, detectors = [], detector_folders(config, store)
+    if len(detectors) > 1:
+        lines.append(f"{len(detectors)} detectors score as a committee; the figures are of {detectors[0]}.")
+    for task, folder in _models(config, store):
+        if not (folder / "bundle.json").exists():
             continue
         card = read_card(folder)
         first = card["folds"][0]
@@ -180,7 +185,7 @@ def _read_training(config: Config, store: Store) -> dict[str, Any] | None:
 def _read_detector(config: Config, store: Store) -> dict[str, Any] | None:
     from lenspipe.training.metrics import roc_curves, roc_points
 
-    loaded = _read_oof(detector_folder(config, store))
+    loaded = _read_oof(next(iter(detector_folders(config, store)), None))
     if loaded is None:
         return None
     metrics, oof = loaded
@@ -230,11 +235,9 @@ def _read_history(config: Config, store: Store) -> list[dict[str, Any]] | None:
     from lenspipe.io.tables import read_table
 
     rows = []
-    for task, folder in (
-        ("detector", detector_folder(config, store)),
-        ("regressor", regressor_folder(config, store)),
-    ):
-        if folder is not None and (folder / "history.csv").exists():
+    for task, folder in _models(config, store):
+        shown = any(row["task"] == task for row in rows)  # of a committee, its first member
+        if not shown and (folder / "history.csv").exists():
             table = read_table(folder / "history.csv")
             rows += [{"task": task, **dict(zip(row.colnames, row, strict=True))} for row in table]
     return rows or None

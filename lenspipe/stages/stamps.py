@@ -9,7 +9,7 @@ from lenspipe.config import Config
 from lenspipe.core.errors import InputError, ModelMismatch
 from lenspipe.core.survey import Survey, load_survey, same_scale
 from lenspipe.core.types import StampFormat
-from lenspipe.io.cards import read_card
+from lenspipe.io.cards import check_same_stamps, read_card, stamps_of
 from lenspipe.io.store import Store
 
 
@@ -19,12 +19,14 @@ def stamp_format(config: Config) -> StampFormat:
     Raises
     ------
     ModelMismatch
-        If the detector was made for bands or a pixel scale that the survey does not have.
+        If the detector was made for bands or a pixel scale that the survey does not have, or those of a
+        committee for different stamps.
     """
     survey = load_survey(config.survey)
     if config.find.detector:
-        card = read_card(config.find.detector, "detector")
-        wanted = StampFormat(tuple(card["bands"]), int(card["stamp_size"]), float(card["pixel_scale"]))
+        models = [(folder, stamps_of(read_card(folder, "detector"))) for folder in config.find.detector]
+        check_same_stamps(models)
+        wanted = models[0][1]
         _check_survey(wanted, survey, config)
         return wanted
     size = config.ingest.size or config.simulate.size or survey.stamp_size
@@ -35,12 +37,12 @@ def _check_survey(wanted: StampFormat, survey: Survey, config: Config) -> None:
     missing = [band for band in wanted.bands if band not in survey.bands]
     if missing:
         raise ModelMismatch(
-            f"the detector {config.find.detector} needs the bands {', '.join(wanted.bands)}, but "
+            f"the detector {config.find.detector[0]} needs the bands {', '.join(wanted.bands)}, but "
             f"{survey.name} has {', '.join(survey.bands)}; use a model made for this survey"
         )
     if not same_scale(wanted.pixel_scale, survey.pixel_scale) and not config.ingest.resample:
         raise ModelMismatch(
-            f"the detector {config.find.detector} was made for {wanted.pixel_scale:g} arcsec per pixel, "
+            f"the detector {config.find.detector[0]} was made for {wanted.pixel_scale:g} arcsec per pixel, "
             f"{survey.name} has {survey.pixel_scale:g}; use a model made for it, or --resample"
         )
 
@@ -50,7 +52,7 @@ def open_bundle(folder: Path):
     return _open_bundle(str(folder), (folder / "bundle.json").stat().st_mtime_ns)
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=16)  # a committee and a regressor
 def _open_bundle(folder: str, _written: int):
     from lenspipe.training.bundle import load_bundle
 
@@ -70,9 +72,11 @@ def existing(path: str, setting: str) -> str:
     return str(Path(path).absolute())
 
 
-def detector_folder(config: Config, store: Store) -> Path | None:
-    """Return the detector that a run uses: the one given, else its own; None if it has neither."""
-    return _model_folder("detector", config.find.detector, config.train.detector.folds, store)
+def detector_folders(config: Config, store: Store) -> tuple[Path, ...]:
+    """Return the detectors that a run uses: those given, else its own; none if it has neither."""
+    folds = config.train.detector.folds
+    folders = [_model_folder("detector", given, folds, store) for given in config.find.detector or ("",)]
+    return tuple(folder for folder in folders if folder is not None)
 
 
 def regressor_folder(config: Config, store: Store) -> Path | None:
@@ -92,8 +96,7 @@ def check_regressor(config: Config) -> None:
     """Refuse a regressor that was made for other stamps than the run's; `ModelMismatch`."""
     if not config.model.regressor:
         return
-    card, form = read_card(config.model.regressor, "regressor"), stamp_format(config)
-    made_for = StampFormat(tuple(card["bands"]), int(card["stamp_size"]), float(card["pixel_scale"]))
+    made_for, form = stamps_of(read_card(config.model.regressor, "regressor")), stamp_format(config)
     if (
         made_for.bands != form.bands
         or made_for.size != form.size

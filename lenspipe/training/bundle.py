@@ -64,11 +64,21 @@ class Bundle:
     _loaded: list[Network] = field(default_factory=list, repr=False, compare=False)
 
     def networks(self) -> list[Network]:
-        """Return the networks, read from disk at the first call."""
-        if not self._loaded:
-            from lenspipe.training.load import load_network  # Keras takes seconds to import
+        """Return the networks, read from disk at the first call.
 
-            self._loaded.extend([load_network(path, path.stem) for path in self.weights])
+        Raises
+        ------
+        InputError
+            If one cannot be loaded, or is made for other stamps or outputs than the card says.
+        """
+        if not self._loaded:
+            from lenspipe.training.load import check_shapes, load_network  # Keras takes seconds to import
+
+            outputs = (2,) if self.task == "detector" else (len(self.targets), 2)
+            networks = [load_network(path, path.stem) for path in self.weights]
+            for network, path in zip(networks, self.weights, strict=True):
+                check_shapes(network, path, self.size, len(self.bands), outputs)
+            self._loaded.extend(networks)
         return self._loaded
 
     def check(self, bands: Sequence[str], pixel_scale: float, size: int) -> None:

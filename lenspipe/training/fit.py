@@ -152,6 +152,7 @@ def _builder(
         dropout=settings.dropout,
         bn_momentum=settings.bn_momentum,
         seed=seed,
+        channels=settings.channels,
         **extra,
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,19 +31,25 @@ ALLOWED_CLASSES = {
     "Conv2D",
     "DTypePolicy",
     "Dense",
+    "DepthwiseConv2D",
+    "Dropout",
     "Flatten",
     "Functional",
     "GlobalAveragePooling2D",
+    "GlobalMaxPooling2D",
     "GlorotUniform",
     "InputLayer",
     "MCDropout",
     "MaxPooling2D",
+    "Multiply",
+    "NoiseChannel",
     "Ones",
     "ReLU",
     "Reshape",
     "SkySymmetry",
     "Stretch",
     "TargetScale",
+    "VarianceScaling",
     "ZeroPadding2D",
     "Zeros",
     "__keras_tensor__",
@@ -117,19 +124,52 @@ def load_model(path: str | Path) -> keras.Model:
     Raises
     ------
     InputError
-        If the file is missing, is no Keras archive, or holds a class that lenspipe does not use.
+        If the file is missing, is no Keras archive, is damaged, lacks weights, or holds a class that lenspipe
+        does not use.
     """
     path = Path(path)
     _check_archive(path)
     try:
-        return keras.saving.load_model(path, compile=False, safe_mode=True)
-    except (ValueError, TypeError, OSError, KeyError) as error:
-        raise InputError(f"{path} cannot be loaded as a network: {error}") from error
+        with warnings.catch_warnings():
+            # Keras only warns when it finds no weights for a layer and leaves those it drew at random
+            warnings.simplefilter("error", UserWarning)
+            return keras.saving.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:  # what Keras, h5py and zipfile trip over in a damaged file has no common class
+        raise InputError(f"{path} cannot be loaded as a network: {_first_line(error)}") from error
 
 
 def load_network(path: str | Path, name: str) -> Network:
-    """Return a saved network, ready for prediction; `name` keys its dropout masks."""
-    return split_network(load_model(path), name)
+    """Return a saved network, ready for prediction; `name` keys its dropout masks.
+
+    Raises
+    ------
+    InputError
+        As `load_model`, or if the network is not made as lenspipe's are.
+    """
+    model = load_model(path)
+    try:
+        return split_network(model, name)
+    except (ValueError, TypeError, AttributeError, KeyError) as error:
+        raise InputError(
+            f"{path} is not a network of lenspipe: it cannot be split into trunk and head ({_first_line(error)})"
+        ) from error
+
+
+def check_shapes(network: Network, path: str | Path, size: int, bands: int, outputs: tuple[int, ...]) -> None:
+    """Refuse a network that does not take the stamps or give the outputs that its bundle says.
+
+    Raises
+    ------
+    InputError
+        If the image is not (size, size, bands), the noise not (bands,) or the output not `outputs`.
+    """
+    expected = {"image": (size, size, bands), "noise_sigma": (bands,)}, outputs
+    found = {t.name: tuple(t.shape[1:]) for t in network.trunk.inputs}, network.passes.head.output_shape[1:]
+    if found != expected:
+        raise InputError(
+            f"{path} takes {found[0]} and gives {found[1]}, but its bundle.json says {expected[0]} and "
+            f"{expected[1]}; copy the whole bundle again or train it again"
+        )
 
 
 def split_network(model: keras.Model, name: str) -> Network:
@@ -155,6 +195,10 @@ def _check_archive(path: Path) -> None:
         raise InputError(
             f"{path} holds {', '.join(foreign)}, which no lenspipe network has; it was not loaded"
         )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _classes(node: Any) -> set[str]:

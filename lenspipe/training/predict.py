@@ -94,13 +94,17 @@ def score_stamps(
     """
     bundle.check_task("detector")
     _check_input(bundle, image, noise_sigma)
-    calibration = bundle.calibration
     score, score_err, score_fold = score_with(
         bundle.networks(), image, noise_sigma, mc_samples, seed, batch_size
     )
-    prior = calibration["lens_prior"] if lens_prior is None else lens_prior
-    p_lens = lens_probability(score, calibration["temperature"], calibration["train_prior"], prior)
-    return Scores(score, score_err, score_fold, p_lens)
+    prior = bundle.calibration["lens_prior"] if lens_prior is None else lens_prior
+    return Scores(score, score_err, score_fold, calibrate_score(bundle, score, prior))
+
+
+def calibrate_score(bundle: Bundle, score: np.ndarray, lens_prior: float) -> np.ndarray:
+    """Return the probabilities that a detector's scores stand for where a fraction `lens_prior` are lenses."""
+    calibration = bundle.calibration
+    return lens_probability(score, calibration["temperature"], calibration["train_prior"], lens_prior)
 
 
 def sample_posteriors(

@@ -33,6 +33,12 @@ def test_weights_depend_on_the_seed_alone_and_global_random_state_is_left():
     assert not np.array_equal(first.get_weights()[0], other.get_weights()[0])
 
 
+def test_the_regressor_may_see_the_noise_too(stamps):
+    model = build_network("regressor", "inception", 32, 3, channels=("noise",))
+    assert model.get_layer("trunk").input_shape == (None, 32, 32, 6)
+    assert model.predict(stamps, verbose=0).shape == (6, 4, 2)
+
+
 @pytest.mark.parametrize("size", [45, 76])
 def test_stamps_of_any_size_end_in_a_map_of_4_by_4(size):
     model = build_network("detector", "inception_detector", size, 3)

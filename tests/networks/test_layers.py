@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from lenspipe.networks.layers import MCDropout, SkySymmetry, Stretch, TargetScale, fixed_masks
+from lenspipe.networks.layers import MCDropout, NoiseChannel, SkySymmetry, Stretch, TargetScale, fixed_masks
 
 
 def _roundtrip(model, tmp_path):
@@ -30,6 +30,23 @@ def test_stretch_does_not_depend_on_the_unit_of_flux():
 def test_stretch_refuses_a_softening_of_zero():
     with pytest.raises(ValueError, match="softening"):
         Stretch(softening=0)
+
+
+def test_noise_channel_appends_an_even_channel_a_band_and_keeps_the_others():
+    rng = np.random.default_rng(1)
+    image = rng.normal(size=(3, 8, 8, 2)).astype(np.float32)
+    noise = rng.uniform(0, 500, (3, 2)).astype(np.float32)
+    layer = NoiseChannel(unit=4.0, scale=0.3)
+    out = keras.ops.convert_to_numpy(layer(image, noise))
+    assert out.shape == layer.compute_output_shape(image.shape, noise.shape) == (3, 8, 8, 4)
+    np.testing.assert_array_equal(out[..., :2], image)
+    level = np.broadcast_to(np.arcsinh(noise / 4.0)[:, None, None] * 0.3, image.shape)
+    np.testing.assert_allclose(out[..., 2:], level, rtol=1e-5)
+
+
+def test_noise_channel_refuses_a_unit_of_zero():
+    with pytest.raises(ValueError, match="unit"):
+        NoiseChannel(unit=0)
 
 
 def _symmetries(stamp):

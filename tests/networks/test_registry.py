@@ -1,7 +1,8 @@
 import pytest
 
+from lenspipe.config import TrainSection
 from lenspipe.core.errors import ConfigError
-from lenspipe.networks.registry import build_network, find_architecture
+from lenspipe.networks.registry import ARCHITECTURES, build_network, find_architecture
 
 
 def test_an_empty_name_is_the_default_of_the_task():
@@ -18,3 +19,8 @@ def test_an_unknown_name_lists_the_known_ones_of_the_task(name):
 def test_small_stamps_are_refused():
     with pytest.raises(ConfigError, match="32 px, received 24"):
         build_network("detector", "resnet50", 24, 3)
+
+
+def test_the_settings_text_names_every_architecture():
+    text = TrainSection.model_fields["architecture"].description
+    assert all(name in text for name in ARCHITECTURES)

@@ -6,6 +6,7 @@ import pytest
 
 from lenspipe.core.errors import LenspipeError, UserError
 from lenspipe.io.files import digest
+from lenspipe.training.load import load_model
 from lenspipe.training.worker import run_fold, worker_environment
 
 
@@ -38,6 +39,14 @@ def test_a_finished_fold_is_not_trained_again(detector, data, new_job):
     run_fold(new_job("detector", data, detector.path), records.append)
     assert len(records) == 1
     assert (detector.path / "fold-0.keras").stat().st_mtime_ns == before
+
+
+def test_a_noise_channel_is_trained_and_told_by_the_fold(data, tmp_path, new_job):
+    job = new_job("detector", data, tmp_path, epochs=1, architecture="swift", channels=("noise",))
+    result = run_fold(job)
+    assert (result["architecture"], result["settings"]["channels"]) == ("swift", ["noise"])
+    trunk = load_model(tmp_path / "fold-0.keras").get_layer("trunk")
+    assert trunk.input_shape == (None, 32, 32, 6)
 
 
 def test_the_networks_of_two_folds_differ(detector):

@@ -1,0 +1,102 @@
+"""Committees: several detectors give one score, from the images to the catalog and the page."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from support import lenspipe
+
+from lenspipe.io.files import digest, write_json
+from lenspipe.io.tables import read_table
+from lenspipe.networks.swift import build_swift
+from lenspipe.training.load import save_model
+
+SIZE = 32
+
+
+def write_bundle(folder, seed, folds=1, bands="gri", pixel_scale=0.263, temperature=1.0):
+    """Write a detector of small networks that were never trained."""
+    folder.mkdir(parents=True)
+    names = [f"fold-{k}.keras" for k in range(folds)]
+    for k, name in enumerate(names):
+        save_model(build_swift(SIZE, len(bands), 0.3, seed=seed + k, widths=(4, 8, 8, 16)), folder / name)
+    card = {
+        "task": "detector",
+        "architecture": "swift",
+        "bands": list(bands),
+        "pixel_scale": pixel_scale,
+        "stamp_size": SIZE,
+        "targets": {},
+        "weights": {name: digest(folder / name) for name in names},
+        "folds": [{"fold": k, "n_train": 0, "n_test": 0} for k in range(folds)],
+        "training": {"survey": "des", "data_hash": "", "settings": {"epochs": 0}},
+        "calibration": {"temperature": temperature, "train_prior": 0.5, "lens_prior": 1e-3},
+        "metrics": {},
+    }
+    write_json(folder / "metrics.json", {})
+    write_json(folder / "bundle.json", card)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def detectors(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models")
+    return [write_bundle(folder / "a", 1), write_bundle(folder / "b", 5, folds=2, temperature=2.0)]
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("images")
+    rng = np.random.default_rng(2)
+    y, x = np.mgrid[:SIZE, :SIZE] - (SIZE - 1) / 2
+    for name in ("one", "two"):
+        for band in "gri":
+            galaxy = rng.uniform(100, 900) * np.exp(-(x**2 + y**2) / 18)
+            header = fits.Header({"BAND": band, "MAGZERO": 31.4, "PSF_FWHM": 0.93})
+            pixels = (galaxy + rng.normal(0, 5, galaxy.shape)).astype(np.float32)
+            weight = fits.ImageHDU(np.full(galaxy.shape, 0.04, np.float32), name="WGT")
+            fits.HDUList([fits.PrimaryHDU(pixels, header), weight]).writeto(folder / f"{name}_{band}.fits")
+    return folder
+
+
+def scan(images, out, *detectors):
+    words = [word for folder in detectors for word in ("--detector", folder)]
+    return lenspipe("scan", images, "--survey", "des", "--out", out, "--threshold", "0", *words)
+
+
+def test_a_committee_scores_from_the_images_to_the_catalog_and_predict_agrees(detectors, images, tmp_path):
+    answer = scan(images, tmp_path / "scan", *detectors)
+    assert answer.returncode == 0, answer.stderr
+    scores = read_table(tmp_path / "scan/scores.parquet")
+    assert list(scores["tile"]) == ["one", "two"]
+    assert [name for name in scores.colnames if "fold" in name] == [f"score_fold_{k}" for k in range(3)]
+    first, second, third = (np.asarray(scores[f"score_fold_{k}"], float) for k in range(3))
+    logit = np.log((second + third) / (2 - second - third)) / 2.0  # its temperature
+    votes = np.array([first, 1 / (1 + np.exp(-logit))])
+    np.testing.assert_allclose(scores["score"], votes.mean(axis=0), rtol=1e-5)
+    assert np.all(np.asarray(scores["score_err"]) >= votes.std(axis=0))
+    assert "2 detectors score as a committee" in (tmp_path / "scan/report/index.html").read_text()
+
+    table = tmp_path / "predicted.parquet"
+    words = ("--data", images, "--survey", "des", "--out", table, "--mc-samples", "20")
+    answer = lenspipe("predict", *detectors, *words)
+    assert answer.returncode == 0, answer.stderr
+    predicted = read_table(table)
+    for name in ("score", "score_err", "p_lens", "score_fold_2"):
+        np.testing.assert_allclose(predicted[name], scores[name], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"bands": "gi"}, "bands g,r,i, "), ({"pixel_scale": 0.2}, "a pixel scale [arcsec] of 0.263, ")],
+)
+def test_members_made_for_other_stamps_are_refused_before_anything_runs(
+    detectors, images, tmp_path, change, message
+):
+    other = write_bundle(tmp_path / "other", 9, **change)
+    answer = scan(images, tmp_path / "scan", detectors[0], other)
+    assert answer.returncode == 2
+    assert f"{detectors[0]} expects {message}{other} expects" in answer.stderr
+    assert len(answer.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "scan/find").exists()
