@@ -23,7 +23,8 @@ from lenspipe.io.cards import read_card
 from lenspipe.io.files import digest, replacing, write_json
 from lenspipe.io.tables import read_table, write_table
 from lenspipe.training.calibrate import fit_sigma_scales, fit_temperature
-from lenspipe.training.metrics import detector_metrics, regressor_metrics, roc_points
+from lenspipe.training.completeness import measure_completeness, rate_by_kind
+from lenspipe.training.metrics import detector_metrics, regressor_metrics, roc_by_threshold, roc_points
 from lenspipe.training.targets import TRANSFORMS
 
 if TYPE_CHECKING:
@@ -163,16 +164,17 @@ def write_bundle(folder: str | Path, lens_prior: float, description: str = "") -
     first = folds[0]
     oof = vstack([read_table(folder / f"fold-{k}.oof.parquet") for k in range(len(folds))])
     if first["task"] == "detector":
-        metrics = detector_metrics(oof)
+        metrics = detector_metrics(oof, first["seed"])
         calibration = _calibrate_detector(oof, lens_prior)
         thresholds = _thresholds(oof, metrics)
+        curves = {"roc_by_threshold": roc_by_threshold(oof), **look_closer(oof, thresholds)}
     else:
         calibration = {"sigma_scale": fit_sigma_scales(oof, first["targets"])}
         metrics = regressor_metrics(oof, first["targets"], calibration["sigma_scale"])
-        thresholds = {}
+        thresholds, curves = {}, {}
     write_table(oof, folder / "oof.parquet")
     _join_histories(folder, len(folds))
-    write_json(folder / "metrics.json", metrics)
+    write_json(folder / "metrics.json", {**metrics, **curves})
     names = [f"fold-{k}.keras" for k in range(len(folds))]
     write_json(
         folder / "bundle.json",
@@ -196,6 +198,20 @@ def write_bundle(folder: str | Path, lens_prior: float, description: str = "") -
         },
     )
     return load_bundle(folder)
+
+
+def look_closer(table: Mapping[str, np.ndarray], thresholds: Mapping[str, float | None]) -> dict[str, Any]:
+    """Return what becomes of whom at the threshold for FPR 1e-3: ``threshold``, ``completeness``, ``fpr_by_kind``.
+
+    See `completeness` for columns and results. Where no score had so low an FPR, nothing is found.
+    """
+    threshold = thresholds["fpr_0.001"]
+    threshold = np.inf if threshold is None else threshold
+    return {
+        "threshold": threshold,
+        "completeness": measure_completeness(table, threshold),
+        "fpr_by_kind": rate_by_kind(table, threshold),
+    }
 
 
 def _read_folds(folder: Path) -> list[dict[str, Any]]:

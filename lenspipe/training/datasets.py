@@ -53,6 +53,19 @@ class StampSet:
     def __len__(self) -> int:
         return len(self.image)
 
+    def traits(self) -> Table:
+        """Return what a finder's scores are looked at by.
+
+        ``sample_id``, ``kind``, ``group`` and, where the truth has them, ``theta_e`` [arcsec], ``snr`` (of the arcs,
+        best band) and ``psf_fwhm`` [arcsec, reddest band].
+        """
+        sources = {"theta_e": "theta_e", "snr": "snr", "psf_fwhm": f"psf_fwhm_{self.bands[-1]}"}
+        table = self.truth["sample_id", "kind", "group"]
+        for name, source in sources.items():
+            if source in self.truth.colnames:
+                table[name] = np.asarray(self.truth[source], np.float64)
+        return table
+
     def labels(self) -> np.ndarray:
         """Return 1 for a lens and 0 for anything else (n,)."""
         return (np.asarray(self.truth["kind"], str) == "lens").astype(np.int64)

@@ -233,7 +233,11 @@ def _predict_held_out(
     settings: TrainSection,
 ) -> Table:
     """Return the out-of-fold rows, predicted as a bundle predicts."""
-    table = stamps.truth[rows]["sample_id", "kind", "group"]
+    table = (
+        stamps.traits()[rows]
+        if job["task"] == "detector"
+        else stamps.truth["sample_id", "kind", "group"][rows]
+    )
     table["fold"] = np.full(len(rows), job["fold"], np.int64)
     network = split_network(model, name)
     image, noise = stamps.image[rows], stamps.noise_sigma[rows]

@@ -25,6 +25,9 @@ def test_a_bundle_holds_what_the_contract_says(detector):
     assert set(card["calibration"]) == {"temperature", "train_prior", "lens_prior"}
     metrics = json.loads((detector.path / "metrics.json").read_text())
     assert {"auroc", "auroc_std", "tpr0", "tpr10", "tpr_at_fpr_1e-3", "f_beta", "confusion"} <= set(metrics)
+    assert set(metrics) >= {"auroc_err", "confusion_err", "roc_by_threshold", "completeness", "fpr_by_kind"}
+    assert set(metrics["completeness"]) == {"theta_e"}  # the toy set knows neither S/N nor seeing
+    assert metrics["fpr_by_kind"]["spiral"]["n"] == metrics["n_nonlens"] == 32
     assert (detector.path / "history.csv").read_text().count("\n") == 1 + 2 * 3
 
 
