@@ -16,6 +16,7 @@ from lenspipe.core.rng import stream
 from lenspipe.io.files import digest
 from lenspipe.io.shards import list_shards, read_shard, shard_name
 from lenspipe.io.tables import read_table, require_columns
+from lenspipe.training.folds import join_groups
 
 
 @dataclass(frozen=True)
@@ -60,11 +61,19 @@ class StampSet:
         best band) and ``psf_fwhm`` [arcsec, reddest band].
         """
         sources = {"theta_e": "theta_e", "snr": "snr", "psf_fwhm": f"psf_fwhm_{self.bands[-1]}"}
-        table = self.truth["sample_id", "kind", "group"]
+        table = self.truth["sample_id", "kind"]
+        table["group"] = self.groups()
         for name, source in sources.items():
             if source in self.truth.colnames:
                 table[name] = np.asarray(self.truth[source], np.float64)
         return table
+
+    def groups(self) -> np.ndarray:
+        """Return the k-fold groups (n,) of the truth; where it has ra and dec, one for all stamps of an object."""
+        group = np.asarray(self.truth["group"])
+        if not {"ra", "dec"} <= set(self.truth.colnames):
+            return group
+        return join_groups(group, np.asarray(self.truth["ra"]), np.asarray(self.truth["dec"]))
 
     def labels(self) -> np.ndarray:
         """Return 1 for a lens and 0 for anything else (n,)."""

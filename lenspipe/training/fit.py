@@ -167,7 +167,7 @@ def _truth_and_folds(
     stamps: StampSet, task: str, settings: TrainSection, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return what the loss compares with (one-hot classes or transformed targets), and the folds."""
-    groups = np.asarray(stamps.truth["group"])
+    groups = stamps.groups()
     if task == "detector":
         labels = stamps.labels()
         if labels.min() == labels.max():
