@@ -94,6 +94,10 @@ class TrainSection(Section):
     threads: int = Field(
         1, ge=1, description="threads per fold on a CPU; another number changes the last bits of the weights"
     )
+    calibration: Literal["temperature", "isotonic"] = Field(
+        "temperature",
+        description="detector only: scores to probabilities, by one number or by any rising function",
+    )
     targets: tuple[Literal["theta_e", "sigma_v", "z_lens", "z_src"], ...] = Field(
         TARGETS, description="regressor only: what to predict"
     )

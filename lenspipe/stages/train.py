@@ -98,7 +98,8 @@ def gather(config: Config, store: Store) -> Done:
     outputs: list[Path] = []
     for task in TASKS:
         if section_of(config, task).folds:
-            folder = write_bundle(store.folder(task), prior).path
+            method = section_of(config, task).calibration
+            folder = write_bundle(store.folder(task), prior, calibration_method=method).path
             outputs += [
                 folder / name for name in ("bundle.json", "metrics.json", "oof.parquet", "history.csv")
             ]

@@ -54,7 +54,7 @@ def _rates_in_bins(values: np.ndarray, found: np.ndarray) -> dict[str, list]:
     place = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, len(edges) - 2)
     n = np.bincount(place, minlength=len(edges) - 1)
     hits = np.bincount(place, weights=found, minlength=len(edges) - 1)
-    return {"edges": edges.tolist(), **_rates(hits, n)}
+    return {"edges": edges.tolist(), **binomial_rates(hits, n)}
 
 
 def rate_by_kind(table: Mapping[str, np.ndarray], threshold: float) -> dict[str, dict[str, Any]]:
@@ -77,7 +77,7 @@ def rate_by_kind(table: Mapping[str, np.ndarray], threshold: float) -> dict[str,
         return {}
     taken = np.asarray(table["score"], np.float64)[other] >= threshold
     n, hits = np.bincount(place), np.bincount(place, weights=taken)
-    rates = _rates(hits, n)
+    rates = binomial_rates(hits, n)
     order = np.lexsort((kinds, -np.asarray(rates["rate"])))
     return {
         str(kinds[k]): {"n": int(n[k]), "false_positives": int(hits[k])}
@@ -86,8 +86,8 @@ def rate_by_kind(table: Mapping[str, np.ndarray], threshold: float) -> dict[str,
     }
 
 
-def _rates(hits: np.ndarray, n: np.ndarray) -> dict[str, list]:
-    """Return n, rates and their 68 % intervals; NaN where n is 0."""
+def binomial_rates(hits: np.ndarray, n: np.ndarray) -> dict[str, list]:
+    """Return ``n``, ``rate`` and its 68 % interval ``low``, ``high`` (Jeffreys) as lists; NaN where n is 0."""
     known = n > 0
     rate, low, high = (np.full(len(n), np.nan) for _ in range(3))
     if known.any():

@@ -48,6 +48,8 @@ from lenspipe.training.targets import to_network
 
 OnEpoch = Callable[[Mapping[str, Any]], None]
 OOF_PASSES = {"detector": 20, "regressor": 50}
+#: Settings that leave the weights as they are, or are told by the data's hash.
+NOT_TRAINED = {"threads", "data", "calibration"}
 
 
 def fit_fold(job: Mapping[str, Any], on_epoch: OnEpoch | None = None) -> dict[str, Any]:
@@ -106,7 +108,7 @@ def fit_fold(job: Mapping[str, Any], on_epoch: OnEpoch | None = None) -> dict[st
         "data": stamps.source,
         "data_hash": stamps.data_hash,
         "seed": job["seed"],
-        "settings": settings.model_dump(mode="json", exclude={"threads", "data"}),
+        "settings": settings.model_dump(mode="json", exclude=NOT_TRAINED),
         "precision": choose_precision(settings.precision),
         "backend": keras.config.backend(),
         "n_train": len(train),
@@ -276,7 +278,7 @@ def _job_key(job: Mapping[str, Any], settings: TrainSection, stamps: StampSet) -
         job.get("mc_samples"),
         stamps.data_hash,
         sources,
-        settings.model_dump(mode="json", exclude={"threads", "data"}),
+        settings.model_dump(mode="json", exclude=NOT_TRAINED),
         choose_precision(settings.precision),
         keras.config.backend(),
     ]

@@ -99,7 +99,7 @@ def score_stamps(
         bundle.networks(), image, noise_sigma, mc_samples, seed, batch_size
     )
     prior = calibration["lens_prior"] if lens_prior is None else lens_prior
-    p_lens = lens_probability(score, calibration["temperature"], calibration["train_prior"], prior)
+    p_lens = lens_probability(score, calibration, prior)
     return Scores(score, score_err, score_fold, p_lens)
 
 
