@@ -8,12 +8,8 @@ from typing import Any
 import numpy as np
 from astropy.stats import binom_conf_interval
 
-#: What completeness is shown against, with its words and unit.
-AGAINST = {
-    "theta_e": "Einstein radius [arcsec]",
-    "snr": "S/N of the arcs",
-    "psf_fwhm": "seeing FWHM [arcsec]",
-}
+#: What completeness is measured against.
+AGAINST = ("theta_e", "snr", "psf_fwhm")
 _MAX_BINS, _PER_BIN = 8, 25
 
 
