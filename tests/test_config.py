@@ -105,6 +105,10 @@ def _another(key, default):
         "train.detector.targets": '["theta_e"]',
         "train.regressor.targets": '["theta_e"]',
         "run.stages": '["slip"]',
+        **{
+            f"train.{task}.{key}": '["a"]' for task in ("detector", "regressor") for key in ("data", "graded")
+        },
+        **{f"train.{task}.calibration": '"isotonic"' for task in ("detector", "regressor")},
         "ingest.images": '["a.fits"]',
         "ingest.bands": '["g"]',
         "train.detector.bn_momentum": "0.8",

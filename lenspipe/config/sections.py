@@ -78,7 +78,16 @@ class IngestSection(Section):
 class TrainSection(Section):
     """One network, k-fold."""
 
-    data: str = Field("", description="folder of a simulated set; empty = the run's own simulations")
+    data: tuple[str, ...] = Field(
+        (), description="folder of a simulated set, or several; empty = the run's own simulations"
+    )
+    graded: tuple[str, ...] = Field(
+        (), description="detector only: tables of graded candidates (object_id or name, grade), to learn from"
+    )
+    graded_run: str = Field("", description="run that holds the graded stamps; empty = each table's folder")
+    graded_weight: float = Field(
+        5.0, gt=0, description="how many simulated stamps a graded one counts for in training"
+    )
     architecture: str = Field("", description="network by name; empty = the task's default")
     folds: int = Field(0, ge=0, description="number of folds; 0 = this network is not trained")
     epochs: int = Field(20, ge=1, description="passes over the training folds")
@@ -101,6 +110,11 @@ class TrainSection(Section):
     targets: tuple[Literal["theta_e", "sigma_v", "z_lens", "z_src"], ...] = Field(
         TARGETS, description="regressor only: what to predict"
     )
+
+    @field_validator("data", mode="before")
+    @classmethod
+    def _data_may_be_one(cls, value: object) -> object:
+        return ((value,) if value else ()) if isinstance(value, str) else value
 
 
 class TrainSections(Section):

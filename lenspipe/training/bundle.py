@@ -45,6 +45,7 @@ _COMMON = (
     "targets",
     "survey",
     "data_hash",
+    "graded",
     "seed",
     "settings",
 )
@@ -198,7 +199,7 @@ def write_bundle(
             "stamp_size": first["size"],
             "targets": {target: TRANSFORMS[target][0] for target in first["targets"]},
             "weights": {name: digest(folder / name) for name in names},
-            "training": {key: first[key] for key in ("survey", "data_hash", "settings")},
+            "training": {key: first[key] for key in ("survey", "data_hash", "graded", "settings")},
             "seed": first["seed"],
             "folds": [{key: value for key, value in fold.items() if key not in _COMMON} for fold in folds],
             "metrics": metrics,

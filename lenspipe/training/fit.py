@@ -3,7 +3,7 @@
 A job is a JSON-able dict::
 
     {"task": "detector" | "regressor",
-     "data": folder of shards and truth.parquet,
+     "data": folder of shards and truth.parquet, or several,
      "folder": where the fold's files go,
      "fold": which fold is held out,
      "seed": the run's seed,
@@ -39,17 +39,18 @@ from lenspipe.io.tables import write_table
 from lenspipe.networks.losses import GaussianNLL
 from lenspipe.networks.registry import build_network, find_architecture
 from lenspipe.training.checkpoint import load_checkpoint, save_checkpoint
-from lenspipe.training.datasets import Batches, StampSet, load_stamps, steps_per_epoch
+from lenspipe.training.datasets import Batches, StampSet, steps_per_epoch
 from lenspipe.training.folds import assign_folds, quantile_strata
 from lenspipe.training.load import save_model, split_network
 from lenspipe.training.precision import choose_precision, dtype_policy
 from lenspipe.training.predict import posteriors_with, score_with
+from lenspipe.training.sets import load_training
 from lenspipe.training.targets import to_network
 
 OnEpoch = Callable[[Mapping[str, Any]], None]
 OOF_PASSES = {"detector": 20, "regressor": 50}
 #: Settings that leave the weights as they are, or are told by the data's hash.
-NOT_TRAINED = {"threads", "data", "calibration"}
+NOT_TRAINED = {"threads", "data", "calibration", "graded", "graded_run"}
 
 
 def fit_fold(job: Mapping[str, Any], on_epoch: OnEpoch | None = None) -> dict[str, Any]:
@@ -72,7 +73,7 @@ def fit_fold(job: Mapping[str, Any], on_epoch: OnEpoch | None = None) -> dict[st
     """
     settings = TrainSection.model_validate(job["settings"])
     folder, name, task = Path(job["folder"]), f"fold-{job['fold']}", job["task"]
-    stamps = load_stamps(job["data"], lenses_only=task == "regressor")
+    stamps = load_training(job["data"], task, settings)
     key = _job_key(job, settings, stamps)
     finished = _read_finished(folder / f"{name}.json", key)
     if finished is not None:
@@ -107,6 +108,7 @@ def fit_fold(job: Mapping[str, Any], on_epoch: OnEpoch | None = None) -> dict[st
         "survey": stamps.survey,
         "data": stamps.source,
         "data_hash": stamps.data_hash,
+        "graded": stamps.count_graded(),
         "seed": job["seed"],
         "settings": settings.model_dump(mode="json", exclude=NOT_TRAINED),
         "precision": choose_precision(settings.precision),
@@ -174,7 +176,9 @@ def _truth_and_folds(
         labels = stamps.labels()
         if labels.min() == labels.max():
             raise InputError(f"{stamps.source} holds one class only; a detector needs lenses and non-lenses")
-        return np.eye(2, dtype=np.float32)[labels], assign_folds(labels, groups, settings.folds, seed)
+        return np.eye(2, dtype=np.float32)[labels], assign_folds(
+            stamps.strata(), groups, settings.folds, seed
+        )
     values = to_network(stamps.targets(settings.targets), settings.targets)
     folds = assign_folds(quantile_strata(values[:, 0]), groups, settings.folds, seed)
     return values.astype(np.float32), folds

@@ -42,15 +42,33 @@ def join_groups(
     placed = np.flatnonzero(np.isfinite(ra) & np.isfinite(dec))
     if not len(placed):
         return names[member]
-    lon, lat = np.radians(np.asarray(ra, float)[placed]), np.radians(np.asarray(dec, float)[placed])
-    place = np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=1)
-    pairs = cKDTree(place).query_pairs(2 * np.sin(np.radians(radius / 7200)), output_type="ndarray")
+    pairs = _sky_tree(ra, dec, placed).query_pairs(_chord(radius), output_type="ndarray")
     ends = member[placed[pairs]]
     links = coo_array((np.ones(len(ends)), (ends[:, 0], ends[:, 1])), shape=(len(names), len(names)))
     joined = connected_components(links, directed=False)[1]
     lowest = np.full(joined.max() + 1, np.iinfo(np.int64).max)
     np.minimum.at(lowest, joined, names)
     return lowest[joined][member]
+
+
+def near_any(ra: np.ndarray, dec: np.ndarray, those: np.ndarray, radius: float = SAME_OBJECT) -> np.ndarray:
+    """Tell which rows (n,) lie within `radius` [arcsec] of one of `those` (n,) bool; no position is near none."""
+    ra, dec, those = np.asarray(ra, float), np.asarray(dec, float), np.asarray(those, bool)
+    near = np.zeros(len(ra), bool)
+    placed = np.isfinite(ra) & np.isfinite(dec)
+    if (placed & those).any():
+        tree = _sky_tree(ra, dec, np.flatnonzero(placed & those))
+        near[placed] = tree.query(_sky_tree(ra, dec, np.flatnonzero(placed)).data)[0] <= _chord(radius)
+    return near
+
+
+def _sky_tree(ra: np.ndarray, dec: np.ndarray, rows: np.ndarray) -> cKDTree:
+    lon, lat = np.radians(np.asarray(ra, float)[rows]), np.radians(np.asarray(dec, float)[rows])
+    return cKDTree(np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=1))
+
+
+def _chord(radius: float) -> float:
+    return 2 * np.sin(np.radians(radius / 7200))
 
 
 def assign_folds(strata: np.ndarray, groups: np.ndarray, k: int, seed: int) -> np.ndarray:
