@@ -16,7 +16,7 @@ from astropy.table import Table, vstack
 from lenspipe.core.errors import InputError
 from lenspipe.imaging.astrometry import sky_groups
 from lenspipe.io.shards import read_shard
-from lenspipe.io.tables import read_table
+from lenspipe.io.tables import read_table, require_columns
 
 LENS_GRADES, OTHER_GRADES = ("A", "B"), ("C", "X")
 KINDS = ("graded_nonlens", "graded_lens")
@@ -175,6 +175,7 @@ def _stored_objects(folder: Path) -> Table:
             shard = path.with_name(path.name.removesuffix(suffix) + ".h5")
             if shard.is_file():
                 table = read_table(path)
+                require_columns(table, ("object_id", "tile", "ra", "dec", "stamp"), path)
                 part = Table({name: np.asarray(table[name]) for name in ("object_id", "tile", "ra", "dec")})
                 part["object_id"], part["tile"] = part["object_id"].astype(str), part["tile"].astype(str)
                 part["row"], part["path"] = np.asarray(table["stamp"], int), str(shard)
