@@ -47,23 +47,19 @@ def draw_reliability(reliability: Mapping[str, Any], theme: Theme) -> Figure:
     return figure
 
 
-def draw_completeness(completeness: Mapping[str, Any], theme: Theme) -> Figure:
-    """Draw the share of lenses found against theta_e, S/N and seeing, one panel each, with 68 % intervals."""
-    names = [name for name in _AGAINST if name in completeness]
-    figure = Figure(figsize=(2.75 * max(len(names), 1) + 0.7, 3.1), layout="constrained")
-    panels = figure.subplots(1, max(len(names), 1), sharey=True, squeeze=False)[0]
-    for ax, name in zip(panels, names, strict=False):
-        part = {key: np.asarray(values, float) for key, values in completeness[name].items()}
-        edges, rate = part["edges"], part["rate"]
-        ax.stairs(rate, edges, color=theme.first, lw=1.8, baseline=None)
-        ax.stairs(part["high"], edges, baseline=part["low"], fill=True, color=theme.first, alpha=0.25, lw=0)
-        if name == "snr" and edges[0] > 0 and edges[-1] > 4 * edges[0]:
-            ax.set_xscale("log")
-            ticks = [t for t in (5, 10, 20, 50, 100, 200, 500, 1000) if edges[0] <= t <= edges[-1]]
-            ax.set_xticks(ticks, [str(t) for t in ticks])
-            ax.set_xticks([], minor=True)
-        ax.set(xlabel=_AGAINST[name], ylim=(0, 1.03))
-    panels[0].set_ylabel("completeness")
+def draw_completeness(name: str, completeness: Mapping[str, Any], theme: Theme) -> Figure:
+    """Draw the share of lenses found against `name` (theta_e, snr or psf_fwhm), with 68 % intervals."""
+    figure, ax = make_axes(4.0, 3.5)
+    part = {key: np.asarray(values, float) for key, values in completeness.items()}
+    edges, rate = part["edges"], part["rate"]
+    ax.stairs(part["high"], edges, baseline=part["low"], fill=True, color=theme.first, alpha=0.25, lw=0)
+    ax.stairs(rate, edges, color=theme.first, lw=1.8, baseline=None)
+    if name == "snr" and edges[0] > 0 and edges[-1] > 4 * edges[0]:
+        ax.set_xscale("log")
+        ticks = [t for t in (5, 10, 20, 50, 100, 200, 500, 1000) if edges[0] <= t <= edges[-1]]
+        ax.set_xticks(ticks, [str(t) for t in ticks])
+        ax.set_xticks([], minor=True)
+    ax.set(xlabel=_AGAINST.get(name, name), ylabel="completeness", ylim=(0, 1.03))
     return figure
 
 

@@ -240,25 +240,25 @@ def detector_view(detector: Mapping[str, Any] | None) -> dict[str, Any] | None:
 def _performance(metrics: Mapping[str, Any]) -> list[Picture]:
     """Return the pictures of completeness, false positives and calibration that the metrics have numbers for."""
     threshold = number(metrics.get("threshold"), 4)
-    shown = (
-        (
-            "completeness", draw_completeness, "share of lenses found",
-            f"Lenses that score at least {threshold}, where one non-lens in a thousand does; 68 % intervals.",
-        ),
-        (
-            "fpr_by_kind", draw_kinds, "false positive rate of each kind of non-lens",
-            f"What is taken for a lens at that threshold ({threshold}), by kind and their number.",
-        ),
-        (
-            "reliability", draw_reliability, "rate of lenses against the probability told",
-            "Probabilities and rates on objects that the calibration has not seen, as many lenses as in this set.",
-        ),
-    )  # fmt: skip
-    return [
-        picture(draw, metrics[key], alt=alt, caption=caption)
-        for key, draw, alt, caption in shown
-        if metrics.get(key)
+    pictures = [
+        picture(
+            draw_completeness,
+            name,
+            part,
+            alt=f"share of lenses found against {name}",
+            caption=f"Lenses that score at least {threshold}, where one non-lens in a thousand does; 68 % intervals.",
+        )
+        for name, part in (metrics.get("completeness") or {}).items()
     ]
+    if metrics.get("fpr_by_kind"):
+        caption = f"What is taken for a lens at that threshold ({threshold}), by kind, with their number."
+        alt = "false positive rate of each kind of non-lens"
+        pictures.append(picture(draw_kinds, metrics["fpr_by_kind"], alt=alt, caption=caption))
+    if metrics.get("reliability"):
+        caption = "Probabilities and rates on objects that the calibration has not seen, at this set's share of lenses."
+        alt = "rate of lenses against the probability told"
+        pictures.append(picture(draw_reliability, metrics["reliability"], alt=alt, caption=caption))
+    return pictures
 
 
 def training_view(training: Mapping[str, Any] | None) -> dict[str, Any] | None:

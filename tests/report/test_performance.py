@@ -12,8 +12,7 @@ def part(rate):
     return {"n": [20] * len(rate), "rate": rate, "low": rate - 0.05, "high": rate + 0.05}
 
 
-def completeness(*names):
-    return {name: {"edges": [10.0, 20.0, 50.0, 200.0], **part([0.1, 0.5, 0.9])} for name in names}
+BINS = {"edges": [10.0, 20.0, 50.0, 200.0], **part([0.1, 0.5, 0.9])}
 
 
 def reliability():
@@ -46,17 +45,17 @@ def kinds(*hits):
 @pytest.mark.parametrize(
     ("draw", "data"),
     [
-        (draw_reliability, reliability()),
-        (draw_completeness, completeness("theta_e", "snr", "psf_fwhm")),
-        (draw_completeness, completeness("snr")),
-        (draw_completeness, {"theta_e": {"edges": [1.0, 1.0], **part([0.5])}}),
-        (draw_kinds, kinds(5, 1, 0)),
-        (draw_kinds, kinds(0)),
-        (draw_kinds, kinds(*range(30))),
+        (draw_reliability, (reliability(),)),
+        (draw_completeness, ("theta_e", BINS)),
+        (draw_completeness, ("snr", BINS)),
+        (draw_completeness, ("psf_fwhm", {"edges": [1.0, 1.0], **part([0.5])})),
+        (draw_kinds, (kinds(5, 1, 0),)),
+        (draw_kinds, (kinds(0),)),
+        (draw_kinds, (kinds(*range(30)),)),
     ],
 )
 def test_figures_draw_in_both_themes(draw, data):
-    drawn = picture(draw, data, alt="a", caption="c")
+    drawn = picture(draw, *data, alt="a", caption="c")
     assert drawn.light != drawn.dark
     assert b"<svg" in base64.b64decode(drawn.light.partition(",")[2])
 
@@ -69,11 +68,13 @@ def test_reliability_shows_both_curves_without_empty_bins():
     np.testing.assert_allclose(y, x**2)
 
 
-def test_completeness_has_a_panel_for_what_is_known():
-    figure = draw_completeness(completeness("theta_e", "snr"), LIGHT)
-    assert len(figure.axes) == 2
-    assert figure.axes[1].get_xscale() == "log"
-    np.testing.assert_allclose(figure.axes[0].patches[0].get_data().values, [0.1, 0.5, 0.9])
+def test_completeness_is_drawn_in_its_bins_with_intervals():
+    ax = draw_completeness("snr", BINS, LIGHT).axes[0]
+    assert ax.get_xscale() == "log"
+    band, line = (patch.get_data() for patch in ax.patches)
+    np.testing.assert_allclose(line.values, [0.1, 0.5, 0.9])
+    np.testing.assert_allclose(line.edges, BINS["edges"])
+    np.testing.assert_allclose(band.values - band.baseline, 0.1)
 
 
 def test_kinds_without_false_positives_are_upper_limits():
