@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from lenspipe.report.figures import Theme, make_axes
 
@@ -71,7 +72,8 @@ def draw_kinds(kinds: Mapping[str, Any], theme: Theme) -> Figure:
     shown = list(kinds.items())[:_MOST_KINDS]
     figure, ax = make_axes(4.8, max(1.9, 0.27 * len(shown) + 1.1))
     ceiling = [float(part["high"]) for _, part in shown]
-    floor = 0.5 * min([*(float(part["low"]) for _, part in shown if part["low"]), *ceiling], default=1e-3)
+    least = min([*(float(part["low"]) for _, part in shown if part["low"]), *ceiling], default=1e-3)
+    floor = min(0.5 * least, 0.03 * max(ceiling, default=1.0))  # more than a decade: less has no labels
     for row, (_, part) in enumerate(shown):
         rate, low, high = (float(part[key]) for key in ("rate", "low", "high"))
         if part["false_positives"]:
@@ -82,6 +84,7 @@ def draw_kinds(kinds: Mapping[str, Any], theme: Theme) -> Figure:
             ax.plot(floor, row, "<", color=theme.faint, ms=5, clip_on=False)
     ax.set_yticks(range(len(shown)), [f"{name.replace('_', ' ')} ({part['n']:,})" for name, part in shown])
     ax.set(xscale="log", xlim=(floor, min(1.0, 2 * max(ceiling, default=1.0))), ylim=(len(shown) - 0.5, -0.5))
+    ax.xaxis.set_minor_formatter(NullFormatter())
     ax.set_xlabel("false positive rate")
     ax.tick_params(axis="y", length=0)
     return figure
