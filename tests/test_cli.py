@@ -108,6 +108,20 @@ MISTAKES = {
         ["run", "{folder}/good.toml", "--out", "{folder}/out", "--set", "train.detector.folds=1"],
         "at least 2 folds",
     ),
+    "grades without names": (
+        [
+            *("run", "{folder}/good.toml", "--out", "{folder}/out", "--set", "train.detector.folds=2"),
+            *("--set", "simulate.count=4", "--set", "train.detector.graded=['{folder}/table.ecsv']"),
+        ],
+        "must have a column object_id or name",
+    ),
+    "grades for a regressor": (
+        [
+            *("run", "{folder}/good.toml", "--out", "{folder}/out", "--set", "train.regressor.folds=2"),
+            *("--set", "simulate.count=4", "--set", "train.regressor.graded=['{folder}/table.ecsv']"),
+        ],
+        "train the detector only",
+    ),
     "no shards": (["train", "detector", "--data", "{folder}/empty", "--out", "{folder}/out"], "no shards"),
     "unknown task": (
         ["train", "finder", "--data", "{folder}/empty", "--out", "{folder}/out"],
@@ -248,7 +262,24 @@ def test_slip_of_a_table(tmp_path):
 @pytest.mark.parametrize(
     ("task", "keys"),
     [
-        ("detector", {"auroc", "tpr0", "tpr10", "confusion", "n_lens", "folds"}),
+        (
+            "detector",
+            {
+                *(
+                    "auroc",
+                    "tpr0",
+                    "tpr10",
+                    "confusion",
+                    "n_lens",
+                    "folds",
+                    "auroc_err",
+                    "purity_top_10",
+                    "ece",
+                    "ece_err",
+                ),
+                *("roc_by_threshold", "completeness", "fpr_by_kind", "reliability", "threshold"),
+            },
+        ),
         ("regressor", {"theta_e", "sigma_v", "z_lens", "z_src"}),
     ],
 )

@@ -108,6 +108,10 @@ def _another(key, default):
         "train.detector.channels": '["noise"]',
         "train.regressor.channels": '["noise"]',
         "find.detector": '["a", "b"]',
+        **{
+            f"train.{task}.{key}": '["a"]' for task in ("detector", "regressor") for key in ("data", "graded")
+        },
+        **{f"train.{task}.calibration": '"isotonic"' for task in ("detector", "regressor")},
         "ingest.images": '["a.fits"]',
         "ingest.bands": '["g"]',
         "train.detector.bn_momentum": "0.8",

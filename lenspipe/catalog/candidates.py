@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from astropy.table import Table
 
@@ -46,3 +48,45 @@ def rank_candidates(table: Table, threshold: float, top: int, prefix: str) -> Ta
     else:
         chosen.add_column(named, name="name", index=0)
     return chosen
+
+
+def expect_purity(candidates: Table, area: float = np.nan) -> dict[str, float]:
+    """Return what calibrated probabilities promise of a list of candidates.
+
+    Parameters
+    ----------
+    candidates : Table
+        With `p_lens`, at the survey's prior.
+    area : float
+        Sky that was searched [deg^2], if known.
+
+    Returns
+    -------
+    dict
+        ``expected_purity``: the sum of `p_lens` over the length of the list, and ``expected_lenses``, that sum;
+        where the area is known ``searched_deg2`` and ``false_positives_per_deg2``, the others over the area. Empty
+        for an empty list.
+    """
+    p = np.asarray(candidates["p_lens"], float)
+    p = p[np.isfinite(p)]
+    if not len(p):
+        return {}
+    result = {"expected_purity": float(p.mean()), "expected_lenses": float(p.sum())}
+    if np.isfinite(area) and area > 0:
+        result |= {"searched_deg2": float(area), "false_positives_per_deg2": float((1 - p).sum() / area)}
+    return result
+
+
+def describe_purity(promise: Mapping[str, float], count: int, prior: float) -> str:
+    """Return `expect_purity` of `count` candidates in a sentence; `prior` is the share of lenses among all objects."""
+    text = (
+        f"expected purity of the {count:,} candidates: {promise['expected_purity']:.2g}, that is "
+        f"{promise['expected_lenses']:.2g} lenses, if one object in {round(1 / prior):,} is one and the sky is as "
+        "the training set"
+    )
+    if "searched_deg2" in promise:
+        text += (
+            f"; {promise['false_positives_per_deg2']:.3g} false positives per deg^2 in "
+            f"{promise['searched_deg2']:.3g} deg^2"
+        )
+    return text

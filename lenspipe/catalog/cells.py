@@ -1,34 +1,9 @@
-"""Cells of the sky, and how deep each image is in each of them."""
+"""How deep each image is in each cell of the sky."""
 
 from __future__ import annotations
 
 import numpy as np
-from astropy import units as u
 from astropy.table import Table
-from astropy_healpix import HEALPix
-
-#: HEALPix cells of 1.7 arcmin: depth changes little within one, and one holds a dozen targets or more.
-NSIDE = 2048
-
-
-def sky_cells(ra, dec) -> np.ndarray:
-    """Return the HEALPix cells (NSIDE 2048, nested, ICRS) of positions.
-
-    Parameters
-    ----------
-    ra, dec : array (n,)
-        deg; what is no position (NaN, dec beyond the poles) has cell -1.
-
-    Returns
-    -------
-    ndarray (n,), int64
-    """
-    ra, dec = np.asarray(ra, dtype=float), np.asarray(dec, dtype=float)
-    placed = np.isfinite(ra) & (np.abs(dec) <= 90)
-    cells = np.full(len(ra), -1, dtype="i8")
-    sky = HEALPix(nside=NSIDE, order="nested")
-    cells[placed] = sky.lonlat_to_healpix(ra[placed] * u.deg, dec[placed] * u.deg)
-    return cells
 
 
 def image_noise(table: Table, tile: np.ndarray, cell: np.ndarray) -> np.ndarray:

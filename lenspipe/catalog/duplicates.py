@@ -8,8 +8,9 @@ from scipy.sparse import coo_array, csr_array
 from scipy.sparse.csgraph import connected_components, min_weight_full_bipartite_matching
 from scipy.spatial import cKDTree
 
-from lenspipe.catalog.cells import image_noise, sky_cells
+from lenspipe.catalog.cells import image_noise
 from lenspipe.core.schema import Flag
+from lenspipe.imaging.astrometry import sky_cells
 
 #: What an image may be blamed for.
 _BLEMISHES = (Flag.PADDED, Flag.MASKED, Flag.SATURATED)

@@ -96,8 +96,20 @@ def _chosen(options: dict[str, Any]) -> dict[str, Any]:
 @app.command()
 def train(
     task: Annotated[str, typer.Argument(metavar="detector|regressor")],
-    data: Annotated[Path, typer.Option("--data", metavar="DIR", help="simulated set")],
+    data: Annotated[list[Path], typer.Option("--data", metavar="DIR", help="simulated set; repeatable")],
     out: Out,
+    negatives: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--negatives",
+            metavar="TABLE",
+            help="graded candidates to learn from: object_id or name, and grade (A, B = lens; C, X or no grades = "
+            "none); repeatable",
+        ),
+    ] = None,
+    run_dir: Annotated[
+        str, typer.Option("--run", metavar="RUN_DIR", help="run that found them, if not the table's folder")
+    ] = "",
     folds: Annotated[int, typer.Option("--folds", min=2, metavar="K", help="number of folds")] = 5,
     architecture: Annotated[str, typer.Option("--architecture", metavar="NAME", help="network")] = "",
     epochs: Annotated[int | None, typer.Option("--epochs", min=1, help="passes over the data")] = None,
@@ -122,9 +134,10 @@ def train(
         raise UserError(f"what to train must be one of {', '.join(TASKS)}, received {task!r}")
     if (out / "bundle.json").exists():
         read_card(out, task)
-    section: dict[str, Any] = {"data": str(data), "folds": folds, "architecture": architecture}
-    section |= {"epochs": epochs} if epochs else {}
-    settings = {"survey": survey_of(data, survey), "run": {"seed": seed}, "train": {task: section}}
+    section: dict[str, Any] = {"data": [str(folder) for folder in data], "folds": folds}
+    section |= {"architecture": architecture, "graded": [str(table) for table in negatives or ()]}
+    section |= {"graded_run": run_dir} | ({"epochs": epochs} if epochs else {})
+    settings = {"survey": survey_of(data[0], survey), "run": {"seed": seed}, "train": {task: section}}
     config = config_from(merge_overrides(settings, set_ or ()), "lenspipe train")
     return execute(config, Store(out, {task: "."}), ("train",), force, workers, scheduler)
 

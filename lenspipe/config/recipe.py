@@ -83,25 +83,29 @@ def _explain(item: Any) -> str:
 
 #: Settings that name a file or folder, or several.
 _PATHS = (
-    *("survey", "targets.table", "train.detector.data", "train.regressor.data", "model.regressor"),
-    *("catalog.known", "slip.spectroscopy"),
+    *("survey", "targets.table", "simulate.into", "ingest.images"),
+    *(
+        f"train.{task}.{name}"
+        for task in ("detector", "regressor")
+        for name in ("data", "graded", "graded_run")
+    ),
+    *("find.detector", "model.regressor", "catalog.known", "slip.spectroscopy"),
 )
-_PATH_LISTS = ("simulate.into", "ingest.images", "find.detector")
 
 
 def with_absolute_paths(config: Config) -> Config:
     """Return the configuration with its paths absolute: workers and later commands may run elsewhere."""
     data = config.model_dump()
-    for key in _PATH_LISTS:
-        section, name = key.split(".")
-        data[section][name] = tuple(str(Path(item).absolute()) for item in data[section][name])
     for key in _PATHS:
         *sections, name = key.split(".")
         section = data
         for part in sections:
             section = section[part]
-        is_path = section[name] and (key != "survey" or section[name].endswith(".toml"))
-        section[name] = str(Path(section[name]).absolute()) if is_path else section[name]
+        value = section[name]
+        if isinstance(value, tuple):
+            section[name] = tuple(str(Path(item).absolute()) for item in value)
+        elif value and (key != "survey" or value.endswith(".toml")):
+            section[name] = str(Path(value).absolute())
     return Config.model_validate(data)
 
 

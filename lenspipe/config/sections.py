@@ -78,7 +78,16 @@ class IngestSection(Section):
 class TrainSection(Section):
     """One network, k-fold."""
 
-    data: str = Field("", description="folder of a simulated set; empty = the run's own simulations")
+    data: tuple[str, ...] = Field(
+        (), description="folder of a simulated set, or several; empty = the run's own simulations"
+    )
+    graded: tuple[str, ...] = Field(
+        (), description="detector only: tables of graded candidates (object_id or name, grade), to learn from"
+    )
+    graded_run: str = Field("", description="run that holds the graded stamps; empty = each table's folder")
+    graded_weight: float = Field(
+        5.0, gt=0, description="how many simulated stamps a graded one counts for in training"
+    )
     architecture: str = Field(
         "",
         description="network by name: resnet50 (default), inception_detector, cmu_deeplens, lensdetectnet, "
@@ -123,6 +132,10 @@ class TrainSection(Section):
     )
     devices: int = Field(1, ge=1, description="accelerators per fold; each gets its share of every batch")
     tensorboard: bool = Field(False, description="write events for TensorBoard beside the folds")
+    calibration: Literal["temperature", "isotonic"] = Field(
+        "temperature",
+        description="detector only: scores to probabilities, by one number or by any rising function",
+    )
     targets: tuple[Literal["theta_e", "sigma_v", "z_lens", "z_src"], ...] = Field(
         TARGETS, description="regressor only: what to predict"
     )
@@ -133,6 +146,11 @@ class TrainSection(Section):
         if len(set(names)) < len(names):
             raise ValueError("each channel can be given once")
         return names
+
+    @field_validator("data", mode="before")
+    @classmethod
+    def _data_may_be_one(cls, value: object) -> object:
+        return ((value,) if value else ()) if isinstance(value, str) else value
 
 
 class TrainSections(Section):

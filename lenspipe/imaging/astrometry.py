@@ -13,9 +13,11 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+from astropy import units as u
 from astropy.coordinates import FK5, ICRS, BaseCoordinateFrame, Galactic, SkyCoord, angular_separation
 from astropy.wcs import WCS
 from astropy.wcs.utils import proj_plane_pixel_scales, wcs_to_celestial_frame
+from astropy_healpix import HEALPix
 from numpy.typing import ArrayLike
 
 from lenspipe.core.errors import Rejected
@@ -214,3 +216,37 @@ def _turn(lon: ArrayLike, lat: ArrayLike, start: Any, end: Any) -> tuple[np.ndar
     place = SkyCoord(np.where(good, lon, 0.0), np.where(good, lat, 0.0), unit="deg", frame=start)
     turned = place.transform_to(end).spherical
     return np.where(good, turned.lon.deg, np.nan), np.where(good, turned.lat.deg, np.nan)
+
+
+#: HEALPix cells of 1.7 arcmin: depth changes little within one, and one holds a dozen targets or more.
+NSIDE = 2048
+
+
+def sky_cells(ra: ArrayLike, dec: ArrayLike) -> np.ndarray:
+    """Return the HEALPix cells (NSIDE 2048, nested, ICRS) of positions.
+
+    Parameters
+    ----------
+    ra, dec : array (n,)
+        deg; what is no position (NaN, dec beyond the poles) has cell -1.
+
+    Returns
+    -------
+    ndarray (n,), int64
+    """
+    ra, dec = np.asarray(ra, dtype=float), np.asarray(dec, dtype=float)
+    placed = np.isfinite(ra) & (np.abs(dec) <= 90)
+    cells = np.full(len(ra), -1, dtype="i8")
+    sky = HEALPix(nside=NSIDE, order="nested")
+    cells[placed] = sky.lonlat_to_healpix(ra[placed] * u.deg, dec[placed] * u.deg)
+    return cells
+
+
+def sky_groups(ra: ArrayLike, dec: ArrayLike, otherwise: np.ndarray) -> np.ndarray:
+    """Return k-fold groups (n,) of stamps of the real sky: the cell, so that no galaxy is on both sides of a fold.
+
+    Cell c is group -1 - c, apart from the numbers >= 0 of simulated hosts; what has no position keeps
+    `otherwise` (n,).
+    """
+    cells = sky_cells(ra, dec)
+    return np.where(cells >= 0, -1 - cells, np.asarray(otherwise, np.int64))

@@ -353,6 +353,7 @@ def open_journal(store: Store) -> Journal:
 
 def conclude(config: Config, store: Store, journal: Journal) -> None:
     """Say at the end of a run where its results are, and what to know before believing them."""
+    from lenspipe.stages.catalog import describe_candidates
     from lenspipe.stages.report import notices, report_path
 
     record = store.read_record()
@@ -362,6 +363,9 @@ def conclude(config: Config, store: Store, journal: Journal) -> None:
         journal.say(
             f"{record['quarantined']} inputs left out, with reasons in {store.root / 'quarantine.ecsv'}"
         )
+    promise = describe_candidates(config, store)
+    if promise:
+        journal.say(promise)
     for notice in notices(config, store):
         journal.say(f"note: {notice}")
     for path in (store.root / "candidates.ecsv", report_path(store)):

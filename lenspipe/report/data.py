@@ -32,6 +32,8 @@ class ReportData:
         arcsec; with it stamps get a scale bar and their Einstein ring.
     prior : float or None
         Fraction of the survey's objects that are lenses, at which p_lens is calibrated.
+    promise : str
+        What may be expected of the candidates, in a sentence.
     stretch, softening : float
         Of the colour stamps: linear up to `stretch` sigma of the noise, Lupton's Q.
     detector : mapping or None
@@ -67,6 +69,7 @@ class ReportData:
     rgb: Sequence[str] = ()
     pixel_scale: float | None = None
     prior: float | None = None
+    promise: str = ""
     stretch: float = 12.0
     softening: float = 8.0
     detector: Mapping[str, Any] | None = None

@@ -91,7 +91,8 @@ def data_uri(content: bytes, kind: str) -> str:
     return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
 
 
-def _axes(width: float = 4.8, height: float = 3.7) -> tuple[Figure, Axes]:
+def make_axes(width: float = 4.8, height: float = 3.7) -> tuple[Figure, Axes]:
+    """Return a figure [inches] with one set of axes."""
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.add_subplot()
 
@@ -101,7 +102,7 @@ def _axes(width: float = 4.8, height: float = 3.7) -> tuple[Figure, Axes]:
 
 def draw_roc(roc: Mapping[str, Any], theme: Theme) -> Figure:
     """Draw true against false positive rate, log abscissa: a line a fold, their mean and its std."""
-    figure, ax = _axes()
+    figure, ax = make_axes()
     fpr = np.asarray(roc["fpr"], dtype=float)
     mean, std = np.asarray(roc["tpr_mean"], dtype=float), np.asarray(roc["tpr_std"], dtype=float)
     on_axis = fpr > 0
@@ -129,7 +130,7 @@ def draw_roc(roc: Mapping[str, Any], theme: Theme) -> Figure:
 
 def draw_scores(lens: np.ndarray, nonlens: np.ndarray, theme: Theme) -> Figure:
     """Draw histograms of the score of both classes, log counts."""
-    figure, ax = _axes()
+    figure, ax = make_axes()
     bins = np.linspace(0, 1, 41).tolist()
     ax.hist(_finite(nonlens), bins, color=theme.second, alpha=0.3, label="not a lens", histtype="stepfilled")
     ax.hist(_finite(nonlens), bins, color=theme.second, histtype="step", lw=1.2, ls="--")
@@ -145,7 +146,7 @@ def draw_one_to_one(target: str, values: Mapping[str, Any], theme: Theme) -> Fig
 
     The bars are those of at most 100 objects: more of them hide the points.
     """
-    figure, ax = _axes(3.7, 3.5)
+    figure, ax = make_axes(3.7, 3.5)
     columns = [np.asarray(values[key], dtype=float) for key in ("true", "median", "err_lo", "err_hi")]
     true, median, lo, hi = np.compress(np.isfinite(columns[0] + columns[1]), columns, axis=1)
     some = slice(None, None, max(1, math.ceil(len(true) / 100)))
@@ -192,7 +193,7 @@ def _limits(*arrays: np.ndarray) -> tuple[float, float]:
 
 def draw_slip(slip: Mapping[str, Any], theme: Theme) -> Figure:
     """Draw the posterior of the slip and the histogram of the realizations' estimates."""
-    figure, ax = _axes()
+    figure, ax = make_axes()
     realizations = _finite(slip.get("gamma_realizations", ()))
     if len(realizations):
         n_bins = int(np.clip(np.sqrt(len(realizations)) * 1.5, 8, 40))
@@ -220,7 +221,7 @@ def draw_slip(slip: Mapping[str, Any], theme: Theme) -> Figure:
 
 def draw_history(history: Sequence[Mapping[str, Any]], theme: Theme) -> Figure:
     """Draw the loss against the epoch: training dashed, validation solid, a line a fold."""
-    figure, ax = _axes()
+    figure, ax = make_axes()
     for fold in dict.fromkeys(row.get("fold", 0) for row in history):
         rows = [row for row in history if row.get("fold", 0) == fold]
         for key, style, color in (("loss", "--", theme.faint), ("val_loss", "-", theme.first)):

@@ -24,6 +24,7 @@ from lenspipe.report.figures import (
     picture,
 )
 from lenspipe.report.gallery import draw_gallery, encode_gallery
+from lenspipe.report.performance import draw_completeness, draw_kinds, draw_reliability
 from lenspipe.report.stamps import colour_stamp
 
 #: Rows of the quarantine table that the page shows; the file beside it has all.
@@ -45,6 +46,9 @@ _METRICS = {
     "tpr0": "TPR₀",
     "tpr10": "TPR₁₀",
     "f_beta": "Fᵦ",
+    "purity_top_100": "purity of the best 100",
+    "accuracy": "accuracy at score 0.5",
+    "ece": "calibration error",
     "n_lens": "lenses tested",
     "n_nonlens": "non-lenses tested",
 }
@@ -204,8 +208,10 @@ def detector_view(detector: Mapping[str, Any] | None) -> dict[str, Any] | None:
     for key, words in _METRICS.items():
         if isinstance(metrics.get(key), (int, float)):
             text = count(metrics[key]) if key.startswith("n_") else number(metrics[key])
-            if isinstance(metrics.get(f"{key}_std"), (int, float)):
-                text += f" ± {number(metrics[f'{key}_std'])}"
+            error = next(
+                (e for part in ("err", "std") if (e := metrics.get(f"{key}_{part}")) is not None), None
+            )
+            text += "" if error is None else f" ± {number(error)}"
             rows.append((words, text))
     pictures: list[Picture] = []
     if detector.get("roc") is not None:
@@ -227,7 +233,32 @@ def detector_view(detector: Mapping[str, Any] | None) -> dict[str, Any] | None:
                 caption="Out-of-fold scores of both classes.",
             )
         )
+    pictures += _performance(metrics)
     return {"metrics": rows, "pictures": pictures}
+
+
+def _performance(metrics: Mapping[str, Any]) -> list[Picture]:
+    """Return the pictures of completeness, false positives and calibration that the metrics have numbers for."""
+    threshold = number(metrics.get("threshold"), 4)
+    pictures = [
+        picture(
+            draw_completeness,
+            name,
+            part,
+            alt=f"share of lenses found against {name}",
+            caption=f"Lenses that score at least {threshold}, where one non-lens in a thousand does; 68 % intervals.",
+        )
+        for name, part in (metrics.get("completeness") or {}).items()
+    ]
+    if metrics.get("fpr_by_kind"):
+        caption = f"What is taken for a lens at that threshold ({threshold}), by kind, with their number."
+        alt = "false positive rate of each kind of non-lens"
+        pictures.append(picture(draw_kinds, metrics["fpr_by_kind"], alt=alt, caption=caption))
+    if metrics.get("reliability"):
+        caption = "Probabilities and rates on objects that the calibration has not seen, at this set's share of lenses."
+        alt = "rate of lenses against the probability told"
+        pictures.append(picture(draw_reliability, metrics["reliability"], alt=alt, caption=caption))
+    return pictures
 
 
 def training_view(training: Mapping[str, Any] | None) -> dict[str, Any] | None:

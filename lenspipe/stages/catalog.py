@@ -8,6 +8,7 @@ import numpy as np
 
 from lenspipe.config import TARGETS, Config, config_hash, settings_of
 from lenspipe.core.schema import catalog_columns
+from lenspipe.core.survey import load_survey
 from lenspipe.core.types import Done, Quarantined, Stage, Unit
 from lenspipe.core.version import code_version
 from lenspipe.io.cards import read_card
@@ -47,9 +48,10 @@ def candidates_path(store: Store) -> Path:
 
 def work(unit: Unit, config: Config, store: Store) -> Done:
     """Write ``scores.parquet`` (every scored object) and the candidates in four formats."""
-    from lenspipe.catalog.candidates import rank_candidates
+    from lenspipe.catalog.candidates import expect_purity, rank_candidates
     from lenspipe.catalog.crossmatch import match_known
     from lenspipe.catalog.duplicates import merge_detections
+    from lenspipe.catalog.footprint import searched_area
     from lenspipe.io.tables import order_columns, read_table, write_catalog, write_table
 
     form = stamp_format(config)
@@ -73,6 +75,7 @@ def work(unit: Unit, config: Config, store: Store) -> Done:
         "threshold": config.catalog.threshold,
     }
     candidates = rank_candidates(table, config.catalog.threshold, config.catalog.top, config.catalog.prefix)
+    meta |= expect_purity(candidates, searched_area(table))
     outputs = write_catalog(candidates, store.root / "candidates", columns, meta)
     scores = order_columns(table, columns)
     scores.meta.update(meta)
@@ -82,6 +85,19 @@ def work(unit: Unit, config: Config, store: Store) -> Done:
     if config.targets.table and config.targets.where:
         counts["not_selected"] = read_targets(config).not_selected
     return Done(tuple(outputs), counts, tuple(_unseen_targets(table, config, store)))
+
+
+def describe_candidates(config: Config, store: Store) -> str:
+    """Return in a sentence what may be expected of the run's candidates; empty if there are none."""
+    from lenspipe.catalog.candidates import describe_purity
+    from lenspipe.io.tables import read_table
+
+    if not candidates_path(store).exists():
+        return ""
+    table = read_table(candidates_path(store))
+    if "expected_purity" not in table.meta:
+        return ""
+    return describe_purity(table.meta, len(table), load_survey(config.survey).lens_prior)
 
 
 def _unseen_targets(table, config: Config, store: Store) -> list[Quarantined]:

@@ -45,28 +45,29 @@ def evaluate_bundle(bundle_path: Path, data: Path, out: Path, mc_samples: int, s
 def _evaluate_detector(bundle, stamps, mc_samples: int, seed: int):
     from astropy.table import Table
 
-    from lenspipe.training.metrics import roc_curves, roc_points, score_metrics
+    from lenspipe.training.bundle import look_closer
+    from lenspipe.training.calibrate import lens_probability, measure_calibration
+    from lenspipe.training.metrics import roc_by_threshold, roc_curves, roc_points, score_metrics
     from lenspipe.training.predict import score_stamps
 
     scores = score_stamps(bundle, stamps.image, stamps.noise_sigma, mc_samples, seed, 64)
-    label = stamps.labels()
-    table = Table(
-        {
-            "sample_id": stamps.truth["sample_id"],
-            "label": label,
-            "score": scores.score,
-            "score_err": scores.score_err,
-            "p_lens": scores.p_lens,
-        }
-    )
-    metrics: dict[str, Any] = score_metrics(label, scores.score)
+    label, table = stamps.labels(), stamps.traits()
+    table["label"], table["score"] = label, scores.score
+    table["score_err"], table["p_lens"] = scores.score_err, scores.p_lens
+    metrics: dict[str, Any] = score_metrics(label, scores.score, table["group"], seed)
     folds = [score_metrics(label, scores.score_fold[:, k]) for k in range(scores.score_fold.shape[1])]
     metrics |= {"auroc_std": float(np.std([fold["auroc"] for fold in folds])), "folds": folds}
+    if 0 < label.mean() < 1:
+        uncalibrated = {**bundle.calibration, "method": "temperature", "temperature": 1.0}
+        told = [lens_probability(scores.score, c, label.mean()) for c in (uncalibrated, bundle.calibration)]
+        metrics |= measure_calibration(label, *told, table["group"], seed)
+    metrics |= look_closer(table, bundle.card["thresholds"])
     repeated = {
         "label": np.tile(label, len(folds)),
         "score": scores.score_fold.T.ravel(),
         "fold": np.repeat(np.arange(len(folds)), len(label)),
     }
+    metrics["roc_by_threshold"] = roc_by_threshold(repeated)
     roc = roc_curves(repeated)
     curves = [roc_points(label, scores.score_fold[:, k])[:2] for k in range(len(folds))]
     shown = {
@@ -75,11 +76,32 @@ def _evaluate_detector(bundle, stamps, mc_samples: int, seed: int):
         "scores_lens": scores.score[label == 1],
         "scores_nonlens": scores.score[label == 0],
     }
-    line = (
-        f"AUROC {metrics['auroc']:.4f}, TPR0 {metrics['tpr0']:.3f}, TPR10 {metrics['tpr10']:.3f}, "
-        f"{metrics['n_lens']} lenses, {metrics['n_nonlens']} others (simulations)"
-    )
-    return metrics, table, shown, [line]
+    return metrics, Table(table), shown, _describe_detector(metrics)
+
+
+def _describe_detector(metrics: dict[str, Any]) -> list[str]:
+    def told(name: str, words: str, digits: int = 3) -> str:
+        return f"{words} {metrics[name]:.{digits}f} +- {metrics[f'{name}_err']:.{digits}f}"
+
+    lines = [
+        f"{told('auroc', 'AUROC', 4)}, {told('tpr0', 'TPR0')}, {told('tpr10', 'TPR10')}, "
+        f"{metrics['n_lens']} lenses, {metrics['n_nonlens']} others (simulations)",
+        f"{told('tpr_at_fpr_1e-3', 'TPR at FPR 1e-3')}, {told('tpr_at_fpr_1e-4', 'at 1e-4')}, "
+        f"{told('f_beta', 'F_beta', 4)}, {told('accuracy', 'accuracy')}",
+    ]
+    lists = [name for name in metrics if name.startswith("purity_top_") and not name.endswith("_err")]
+    if lists:
+        best = (told(name, f"best {name.removeprefix('purity_top_')}") for name in lists)
+        lines.append("purity of the " + ", ".join(best))
+    if "ece" in metrics:
+        lines.append(
+            f"calibration error: {told('ece_before', 'scores')}, {told('ece', 'p_lens')} (at these data's prior)"
+        )
+    kinds = list(metrics["fpr_by_kind"].items())[:3]
+    if kinds:
+        worst = ", ".join(f"{kind} {part['false_positives']} of {part['n']}" for kind, part in kinds)
+        lines.append(f"most often taken for lenses at the threshold {metrics['threshold']:.4f}: {worst}")
+    return lines
 
 
 def _evaluate_regressor(bundle, stamps, mc_samples: int, seed: int):

@@ -14,6 +14,7 @@ from lenspipe.config import Config
 from lenspipe.core.errors import ConfigError, InputError, ModelMismatch
 from lenspipe.core.schema import Flag
 from lenspipe.core.survey import Survey, load_survey, same_scale
+from lenspipe.imaging.astrometry import sky_groups
 from lenspipe.io.shards import Shard, read_shard
 
 #: An object gives up to three stamps: with arcs, with the same source unlensed beside it, and as it is.
@@ -71,7 +72,8 @@ def inject_stamps(path: Path, config: Config) -> tuple[Shard, Table]:
 
     Objects that resemble no lens galaxy, or are saturated or cut by the image's edge, are kept as they are:
     real non-lenses. Sample ids come from the objects' names, so that an object is the same in any tiling;
-    all stamps of an object are one ``group``. ``reason`` says why nothing was painted.
+    all stamps of a cell of the sky are one ``group``, whatever the tile (an object without a position is its
+    own): what two tiles show is never on both sides of a fold. ``reason`` says why nothing was painted.
 
     Raises
     ------
@@ -114,9 +116,11 @@ def inject_stamps(path: Path, config: Config) -> tuple[Shard, Table]:
     rows = np.concatenate([rows for _, rows, _ in images])
     truth = vstack([table[part] for table, (_, part, _) in zip([*tables, plain], images, strict=True)])
     offset = np.concatenate([np.full(len(part), k) for k, part, _ in images])
-    truth["group"] = hosts[rows]
+    ra, dec = np.asarray(objects["ra"]), np.asarray(objects["dec"])
+    truth["group"] = sky_groups(ra, dec, hosts)[rows]
     truth["sample_id"] = len(KINDS) * hosts[rows] + offset
-    truth["object_id"] = objects["object_id"][rows]
+    for name in ("object_id", "ra", "dec"):
+        truth[name] = objects[name][rows]
     image = np.concatenate([part for *_, part in images])
     return replace(real.take(rows), image=image, seed=seed), truth
 

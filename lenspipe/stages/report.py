@@ -106,6 +106,7 @@ def collect(config: Config, store: Store):
         facts=_facts(record),
         repeat=(f"lenspipe run {folder}/config.toml --out {folder}",),
         prior=survey.lens_prior,
+        promise=catalog.describe_candidates(config, store),
         **content,
     )
 

@@ -7,8 +7,9 @@ from pathlib import Path
 from lenspipe.config import Config, TrainSection, settings_of
 from lenspipe.core.errors import ConfigError, InputError
 from lenspipe.core.survey import load_survey, survey_names
-from lenspipe.core.types import Done, Stage, Unit
+from lenspipe.core.types import Done, Quarantined, Stage, Unit
 from lenspipe.io.store import Store
+from lenspipe.training.graded import find_graded
 
 TASKS = ("detector", "regressor")
 
@@ -22,13 +23,23 @@ def plan(config: Config, store: Store) -> list[Unit]:
             continue
         if section.folds < 2:
             raise ConfigError(f"train.{task}.folds: k-fold needs at least 2 folds, received {section.folds}")
-        data = data_folder(config, store, task)
         if not section.data and not config.simulate.count:
             raise ConfigError(
                 f"train.{task}.folds = {section.folds} but there is nothing to train on: "
                 f"set simulate.count, or train.{task}.data to a simulated set"
             )
-        inputs = (str(data / "truth.parquet"), *(str(p) for p in sorted(data.glob("shard-*.h5"))))
+        inputs = tuple(
+            str(path)
+            for data in data_folders(config, store, task)
+            for path in (data / "truth.parquet", *sorted(data.glob("shard-*.h5")))
+        )
+        if task == "regressor" and section.graded:
+            raise ConfigError(
+                "train.regressor.graded: grades tell lenses from others, and train the detector only"
+            )
+        for table in section.graded:
+            find_graded(table, section.graded_run)  # a mistake in it is told before anything runs
+        inputs += section.graded
         settings = settings_of(config, f"train.{task}")
         for fold in range(section.folds):
             units.append(Unit(f"{task}-fold-{fold}", {"task": task, "fold": fold}, inputs, settings))
@@ -40,10 +51,10 @@ def section_of(config: Config, task: str) -> TrainSection:
     return getattr(config.train, task)
 
 
-def data_folder(config: Config, store: Store, task: str) -> Path:
-    """Return the simulated set that a network is trained on."""
+def data_folders(config: Config, store: Store, task: str) -> list[Path]:
+    """Return the simulated sets that a network is trained on."""
     given = section_of(config, task).data
-    return Path(given).absolute() if given else store.folder("simulate")
+    return [Path(folder).absolute() for folder in given] or [store.folder("simulate")]
 
 
 def work(unit: Unit, config: Config, store: Store) -> Done:
@@ -55,7 +66,19 @@ def work(unit: Unit, config: Config, store: Store) -> Done:
     folder.mkdir(parents=True, exist_ok=True)
     run_fold(make_job(config, store, task, fold))
     outputs = (folder / f"fold-{fold}.keras", folder / f"fold-{fold}.oof.parquet")
-    return Done(outputs, {f"{task}_folds": 1})
+    lost = _lost_grades(section_of(config, task), unit.name) if fold == 0 else ()
+    return Done(outputs, {f"{task}_folds": 1}, lost)
+
+
+def _lost_grades(section: TrainSection, unit: str) -> tuple[Quarantined, ...]:
+    """Return the graded objects that could not be learnt from: their stamps are gone."""
+    return tuple(
+        Quarantined(
+            str(table), "stamp_gone", "the run holds no stamp of this graded object", unit=unit, object=name
+        )
+        for table in section.graded
+        for name in find_graded(table, section.graded_run).lost
+    )
 
 
 def make_job(config: Config, store: Store, task: str, fold: int) -> dict:
@@ -63,7 +86,7 @@ def make_job(config: Config, store: Store, task: str, fold: int) -> dict:
     return {
         "task": task,
         "fold": fold,
-        "data": str(data_folder(config, store, task)),
+        "data": [str(folder) for folder in data_folders(config, store, task)],
         "folder": str(store.folder(task)),
         "seed": config.run.seed,
         "settings": section_of(config, task).model_dump(mode="json"),
@@ -98,7 +121,8 @@ def gather(config: Config, store: Store) -> Done:
     outputs: list[Path] = []
     for task in TASKS:
         if section_of(config, task).folds:
-            folder = write_bundle(store.folder(task), prior).path
+            method = section_of(config, task).calibration
+            folder = write_bundle(store.folder(task), prior, calibration_method=method).path
             outputs += [
                 folder / name for name in ("bundle.json", "metrics.json", "oof.parquet", "history.csv")
             ]

@@ -22,8 +22,14 @@ from lenspipe.core.version import code_version
 from lenspipe.io.cards import read_card
 from lenspipe.io.files import digest, replacing, write_json
 from lenspipe.io.tables import read_table, write_table
-from lenspipe.training.calibrate import fit_sigma_scales, fit_temperature
-from lenspipe.training.metrics import detector_metrics, regressor_metrics, roc_points
+from lenspipe.training.calibrate import (
+    cross_calibrate,
+    fit_calibration,
+    fit_sigma_scales,
+    measure_calibration,
+)
+from lenspipe.training.completeness import measure_completeness, rate_by_kind
+from lenspipe.training.metrics import detector_metrics, regressor_metrics, roc_by_threshold, roc_points
 from lenspipe.training.targets import TRANSFORMS
 
 if TYPE_CHECKING:
@@ -39,6 +45,7 @@ _COMMON = (
     "targets",
     "survey",
     "data_hash",
+    "graded",
     "seed",
     "settings",
 )
@@ -151,7 +158,9 @@ def load_bundle(path: str | Path) -> Bundle:
     )
 
 
-def write_bundle(folder: str | Path, lens_prior: float, description: str = "") -> Bundle:
+def write_bundle(
+    folder: str | Path, lens_prior: float, description: str = "", calibration_method: str = "temperature"
+) -> Bundle:
     """Join the folds in a folder to a bundle: metrics.json, history.csv, oof.parquet, bundle.json last.
 
     Parameters
@@ -162,6 +171,8 @@ def write_bundle(folder: str | Path, lens_prior: float, description: str = "") -
         Fraction of lenses among the survey's targets, for p_lens.
     description : str
         A line for the model's card.
+    calibration_method : str
+        Of a detector: ``temperature`` or ``isotonic``, see `calibrate.fit_calibration`.
 
     Raises
     ------
@@ -173,16 +184,18 @@ def write_bundle(folder: str | Path, lens_prior: float, description: str = "") -
     first = folds[0]
     oof = vstack([read_table(folder / f"fold-{k}.oof.parquet") for k in range(len(folds))])
     if first["task"] == "detector":
-        metrics = detector_metrics(oof)
-        calibration = _calibrate_detector(oof, lens_prior)
+        metrics = detector_metrics(oof, first["seed"])
+        calibration, diagram = _calibrate_detector(oof, lens_prior, calibration_method, first["seed"])
+        metrics |= {name: diagram.pop(name) for name in list(diagram) if name.startswith("ece")}
         thresholds = _thresholds(oof, metrics)
+        curves = {"roc_by_threshold": roc_by_threshold(oof), **look_closer(oof, thresholds), **diagram}
     else:
         calibration = {"sigma_scale": fit_sigma_scales(oof, first["targets"])}
         metrics = regressor_metrics(oof, first["targets"], calibration["sigma_scale"])
-        thresholds = {}
+        thresholds, curves = {}, {}
     write_table(oof, folder / "oof.parquet")
     _join_histories(folder, len(folds))
-    write_json(folder / "metrics.json", metrics)
+    write_json(folder / "metrics.json", {**metrics, **curves})
     names = [f"fold-{k}.keras" for k in range(len(folds))]
     write_json(
         folder / "bundle.json",
@@ -196,7 +209,7 @@ def write_bundle(folder: str | Path, lens_prior: float, description: str = "") -
             "stamp_size": first["size"],
             "targets": {target: TRANSFORMS[target][0] for target in first["targets"]},
             "weights": {name: digest(folder / name) for name in names},
-            "training": {key: first[key] for key in ("survey", "data_hash", "settings")},
+            "training": {key: first[key] for key in ("survey", "data_hash", "graded", "settings")},
             "seed": first["seed"],
             "folds": [{key: value for key, value in fold.items() if key not in _COMMON} for fold in folds],
             "metrics": metrics,
@@ -206,6 +219,20 @@ def write_bundle(folder: str | Path, lens_prior: float, description: str = "") -
         },
     )
     return load_bundle(folder)
+
+
+def look_closer(table: Mapping[str, np.ndarray], thresholds: Mapping[str, float | None]) -> dict[str, Any]:
+    """Return what becomes of whom at the threshold for FPR 1e-3: ``threshold``, ``completeness``, ``fpr_by_kind``.
+
+    See `completeness` for columns and results. Where no score had so low an FPR, nothing is found.
+    """
+    threshold = thresholds["fpr_0.001"]
+    threshold = np.inf if threshold is None else threshold
+    return {
+        "threshold": threshold,
+        "completeness": measure_completeness(table, threshold),
+        "fpr_by_kind": rate_by_kind(table, threshold),
+    }
 
 
 def _read_folds(folder: Path) -> list[dict[str, Any]]:
@@ -225,13 +252,15 @@ def _read_folds(folder: Path) -> list[dict[str, Any]]:
     return folds
 
 
-def _calibrate_detector(oof: Table, lens_prior: float) -> dict[str, float]:
-    label, score = np.asarray(oof["label"]), np.asarray(oof["score"])
-    return {
-        "temperature": fit_temperature(label, score),
-        "train_prior": float(label.mean()),
-        "lens_prior": float(lens_prior),
-    }
+def _calibrate_detector(
+    oof: Table, lens_prior: float, method: str, seed: int
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the calibration, fitted on all folds, and its worth on new data: each fold by the others' fit."""
+    label, score, fold, group = (np.asarray(oof[name]) for name in ("label", "score", "fold", "group"))
+    weight = np.asarray(oof["weight"]) if "weight" in oof.colnames else None
+    after = cross_calibrate(label, score, fold, method, weight)
+    calibration = {**fit_calibration(label, score, method, weight), "lens_prior": float(lens_prior)}
+    return calibration, measure_calibration(label, score, after, group, seed)
 
 
 def _thresholds(oof: Table, metrics: Mapping[str, Any]) -> dict[str, float]:

@@ -15,6 +15,8 @@ from lenspipe.core.errors import InputError
 from lenspipe.io.files import digest
 from lenspipe.io.shards import list_shards, read_shard, shard_name
 from lenspipe.io.tables import read_table, require_columns
+from lenspipe.training.folds import join_groups
+from lenspipe.training.graded import KINDS
 
 
 @dataclass(frozen=True)
@@ -52,9 +54,51 @@ class StampSet:
     def __len__(self) -> int:
         return len(self.image)
 
+    def traits(self) -> Table:
+        """Return what a finder's scores are looked at by.
+
+        ``sample_id``, ``kind``, ``group`` and, where the truth has them, ``theta_e`` [arcsec], ``snr`` (of the arcs,
+        best band), ``psf_fwhm`` [arcsec, reddest band], ``weight``, and ``set``: which of several sets it is from.
+        """
+        sources = {"theta_e": "theta_e", "snr": "snr", "psf_fwhm": f"psf_fwhm_{self.bands[-1]}"}
+        table = self.truth[
+            [name for name in ("sample_id", "kind", "weight", "set") if name in self.truth.colnames]
+        ]
+        table["group"] = self.groups()
+        for name, source in sources.items():
+            if source in self.truth.colnames:
+                table[name] = np.asarray(self.truth[source], np.float64)
+        return table
+
+    def groups(self) -> np.ndarray:
+        """Return the k-fold groups (n,) of the truth; where it has ra and dec, one for all stamps of an object."""
+        group = np.asarray(self.truth["group"])
+        if not {"ra", "dec"} <= set(self.truth.colnames):
+            return group
+        return join_groups(group, np.asarray(self.truth["ra"]), np.asarray(self.truth["dec"]))
+
     def labels(self) -> np.ndarray:
         """Return 1 for a lens and 0 for anything else (n,)."""
-        return (np.asarray(self.truth["kind"], str) == "lens").astype(np.int64)
+        return np.isin(np.asarray(self.truth["kind"], str), ("lens", "graded_lens")).astype(np.int64)
+
+    def strata(self) -> np.ndarray:
+        """Return the class (n,) whose fractions each fold should keep: lens or not, graded or not."""
+        return self.labels() + 2 * np.isin(np.asarray(self.truth["kind"], str), KINDS)
+
+    def count_graded(self) -> dict[str, int]:
+        """Return how many stamps of each graded kind there are; empty without any."""
+        kinds = np.asarray(self.truth["kind"], str)
+        return {kind: int((kinds == kind).sum()) for kind in KINDS if (kinds == kind).any()}
+
+    @property
+    def weight(self) -> np.ndarray | None:
+        """How much each stamp counts in training (n,), float32: the truth's ``weight``; None = all alike."""
+        if "weight" not in self.truth.colnames:
+            return None
+        weight = np.asarray(self.truth["weight"], np.float32)
+        if not (np.isfinite(weight) & (weight > 0)).all():
+            raise InputError(f"truth of {self.source}: weights must be finite and above 0")
+        return None if np.all(weight == 1) else weight
 
     def targets(self, names: Sequence[str]) -> np.ndarray:
         """Return the true values (n, targets), physical units; `InputError` if one is unusable."""
@@ -193,6 +237,8 @@ class Batches(keras.utils.PyDataset):
     drop_partial : bool
         A training epoch drops its last partial batch: batch-norm statistics of a few stamps are noise, and
         every epoch leaves out other stamps.
+    weighted : bool
+        Whether the stamps' weights come with them, if they have any; validation is of the data as they are.
     """
 
     def __init__(
@@ -202,9 +248,11 @@ class Batches(keras.utils.PyDataset):
         rows: np.ndarray,
         batch_size: int,
         drop_partial: bool = False,
+        weighted: bool = False,
     ):
         super().__init__()
         self.stamps, self.truth = stamps, truth
+        self.weight = stamps.weight if weighted else None
         self.parts = list(_split(rows, batch_size, drop_partial))
 
     def __len__(self) -> int:
@@ -213,7 +261,9 @@ class Batches(keras.utils.PyDataset):
     def __getitem__(self, index: int):
         rows = self.parts[index]
         inputs = {"image": self.stamps.image[rows], "noise_sigma": self.stamps.noise_sigma[rows]}
-        return inputs, self.truth[rows]
+        if self.weight is None:
+            return inputs, self.truth[rows]
+        return inputs, self.truth[rows], self.weight[rows]
 
 
 def steps_per_epoch(rows: int, batch_size: int) -> int:

@@ -3,7 +3,7 @@
 A job is a JSON-able dict::
 
     {"task": "detector" | "regressor",
-     "data": folder of shards and truth.parquet,
+     "data": folder of shards and truth.parquet, or several,
      "folder": where the fold's files go,
      "fold": which fold is held out,
      "seed": the run's seed,
@@ -36,7 +36,7 @@ from lenspipe.core.rng import derive_seed
 from lenspipe.io.files import digest, replacing, write_json
 from lenspipe.io.tables import write_table
 from lenspipe.networks.registry import build_network, find_architecture
-from lenspipe.training.datasets import StampSet, load_stamps
+from lenspipe.training.datasets import StampSet
 from lenspipe.training.devices import over_devices
 from lenspipe.training.folds import assign_folds, quantile_strata
 from lenspipe.training.load import save_model, split_network
@@ -44,9 +44,12 @@ from lenspipe.training.loop import Fold, OnEpoch
 from lenspipe.training.loop import train as train_epochs
 from lenspipe.training.precision import choose_precision, dtype_policy
 from lenspipe.training.predict import posteriors_with, score_with
+from lenspipe.training.sets import load_training
 from lenspipe.training.targets import to_network
 
 OOF_PASSES = {"detector": 20, "regressor": 50}
+#: Settings that leave the weights as they are, or are told by the data's hash.
+NOT_TRAINED = {"threads", "data", "calibration", "graded", "graded_run"}
 
 
 def fit_fold(job: Mapping[str, Any], on_epoch: OnEpoch | None = None) -> dict[str, Any]:
@@ -69,7 +72,7 @@ def fit_fold(job: Mapping[str, Any], on_epoch: OnEpoch | None = None) -> dict[st
     """
     settings = TrainSection.model_validate(job["settings"])
     folder, name, task = Path(job["folder"]), f"fold-{job['fold']}", job["task"]
-    stamps = load_stamps(job["data"], lenses_only=task == "regressor")
+    stamps = load_training(job["data"], task, settings)
     key = _job_key(job, settings, stamps)
     finished = _read_finished(folder / f"{name}.json", key)
     if finished is not None:
@@ -105,8 +108,9 @@ def fit_fold(job: Mapping[str, Any], on_epoch: OnEpoch | None = None) -> dict[st
         "survey": stamps.survey,
         "data": stamps.source,
         "data_hash": stamps.data_hash,
+        "graded": stamps.count_graded(),
         "seed": job["seed"],
-        "settings": settings.model_dump(mode="json", exclude={"threads", "data"}),
+        "settings": settings.model_dump(mode="json", exclude=NOT_TRAINED),
         "precision": choose_precision(settings.precision),
         "backend": keras.config.backend(),
         "n_train": len(train),
@@ -125,12 +129,14 @@ def _truth_and_folds(
     stamps: StampSet, task: str, settings: TrainSection, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return what the loss compares with (one-hot classes or transformed targets), and the folds."""
-    groups = np.asarray(stamps.truth["group"])
+    groups = stamps.groups()
     if task == "detector":
         labels = stamps.labels()
         if labels.min() == labels.max():
             raise InputError(f"{stamps.source} holds one class only; a detector needs lenses and non-lenses")
-        return np.eye(2, dtype=np.float32)[labels], assign_folds(labels, groups, settings.folds, seed)
+        return np.eye(2, dtype=np.float32)[labels], assign_folds(
+            stamps.strata(), groups, settings.folds, seed
+        )
     values = to_network(stamps.targets(settings.targets), settings.targets)
     folds = assign_folds(quantile_strata(values[:, 0]), groups, settings.folds, seed)
     return values.astype(np.float32), folds
@@ -166,7 +172,11 @@ def _predict_held_out(
     settings: TrainSection,
 ) -> Table:
     """Return the out-of-fold rows, predicted as a bundle predicts."""
-    table = stamps.truth[rows]["sample_id", "kind", "group"]
+    table = (
+        stamps.traits()[rows]
+        if job["task"] == "detector"
+        else stamps.truth["sample_id", "kind", "group"][rows]
+    )
     table["fold"] = np.full(len(rows), job["fold"], np.int64)
     network = split_network(model, name)
     image, noise = stamps.image[rows], stamps.noise_sigma[rows]
@@ -205,7 +215,7 @@ def _job_key(job: Mapping[str, Any], settings: TrainSection, stamps: StampSet) -
         job.get("mc_samples"),
         stamps.data_hash,
         sources,
-        settings.model_dump(mode="json", exclude={"threads", "data"}),
+        settings.model_dump(mode="json", exclude=NOT_TRAINED),
         choose_precision(settings.precision),
         keras.config.backend(),
     ]

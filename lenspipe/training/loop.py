@@ -78,9 +78,8 @@ def train(
     validation = Batches(fold.stamps, fold.truth, fold.held_out, settings.batch_size)
     while state.epoch < settings.epochs and not _is_over(state, settings):
         started = time.monotonic()
-        batches = Batches(
-            fold.stamps, fold.truth, _rows(fold, state, settings), settings.batch_size, drop_partial=True
-        )
+        rows, size = _rows(fold, state, settings), settings.batch_size
+        batches = Batches(fold.stamps, fold.truth, rows, size, drop_partial=True, weighted=True)
         _reseed(model, fold.seed, state.epoch)
         # shuffle=False: Keras would shuffle the batches once more, from Python's global random state
         fitted = model.fit(batches, epochs=1, shuffle=False, verbose=0)

@@ -103,8 +103,7 @@ def score_stamps(
 
 def calibrate_score(bundle: Bundle, score: np.ndarray, lens_prior: float) -> np.ndarray:
     """Return the probabilities that a detector's scores stand for where a fraction `lens_prior` are lenses."""
-    calibration = bundle.calibration
-    return lens_probability(score, calibration["temperature"], calibration["train_prior"], lens_prior)
+    return lens_probability(score, bundle.calibration, lens_prior)
 
 
 def sample_posteriors(

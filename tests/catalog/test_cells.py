@@ -4,18 +4,7 @@ import numpy as np
 import pytest
 from astropy.table import Table
 
-from lenspipe.catalog.cells import NSIDE, image_noise, sky_cells
-
-
-def test_cells_are_numbered_and_what_has_no_place_has_none():
-    ra = np.array([0.0, 360.0, 120.0, np.nan, 10.0, 10.0])
-    dec = np.array([90.0, 90.0, -90.0, 0.0, np.nan, 91.0])
-    cells = sky_cells(ra, dec)
-    assert cells.dtype == np.int64
-    assert cells[0] == cells[1] == NSIDE**2 - 1  # the northern corner of the first base cell
-    assert cells[2] == 9 * NSIDE**2  # the southern corner of a base cell around the South pole
-    assert list(cells[3:]) == [-1, -1, -1]
-    assert len(sky_cells([], [])) == 0
+from lenspipe.catalog.cells import image_noise
 
 
 def test_an_image_s_noise_is_the_median_around_and_does_not_hang_on_a_band():

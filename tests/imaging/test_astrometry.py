@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lenspipe.core.errors import Rejected
-from lenspipe.imaging.astrometry import pixels_of, read_wcs, sky_of, sky_steps
+from lenspipe.imaging.astrometry import NSIDE, pixels_of, read_wcs, sky_cells, sky_groups, sky_of, sky_steps
 
 SHAPE = (260, 400)
 TAN = {
@@ -179,3 +179,23 @@ def test_no_position_raises_and_what_is_nowhere_is_nan(places):
             assert all(c.shape == a.shape and not np.isinf(c).any() for c in answer)
         x, y = pixels_of(wcs, a, b)
         assert ((np.abs(x) < 1e9) | (np.isnan(x) & np.isnan(y))).all()
+
+
+def test_cells_are_numbered_and_what_has_no_place_has_none():
+    ra = np.array([0.0, 360.0, 120.0, np.nan, 10.0, 10.0])
+    dec = np.array([90.0, 90.0, -90.0, 0.0, np.nan, 91.0])
+    cells = sky_cells(ra, dec)
+    assert cells.dtype == np.int64
+    assert cells[0] == cells[1] == NSIDE**2 - 1  # the northern corner of the first base cell
+    assert cells[2] == 9 * NSIDE**2  # the southern corner of a base cell around the South pole
+    assert list(cells[3:]) == [-1, -1, -1]
+    assert len(sky_cells([], [])) == 0
+
+
+def test_groups_of_the_sky_are_apart_from_those_of_simulated_hosts():
+    ra, dec = np.array([10.0, 10.0, 10.5, np.nan]), np.array([-30.0, -30.0001, -30.0, 0.0])
+    group = sky_groups(ra, dec, np.array([7, 8, 9, 10]))
+    assert group[0] == group[1] < 0
+    assert group[2] < 0
+    assert group[2] != group[0]
+    assert group[3] == 10

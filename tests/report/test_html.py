@@ -290,3 +290,23 @@ def test_numbers(value, decimals, text):
 )
 def test_small_probabilities_keep_their_digits(value, text):
     assert probability(value) == text
+
+
+def test_page_shows_what_the_scores_are_worth():
+    part = {"n": [4], "rate": [0.5], "low": [0.3], "high": [0.7]}
+    metrics = {
+        "auroc": 0.98, "auroc_err": 0.004, "auroc_std": 0.01, "purity_top_100": 0.87, "threshold": 0.91,
+        "completeness": {"theta_e": {"edges": [1.0, 2.0], **part}},
+        "fpr_by_kind": {"ring": {"n": 4, "false_positives": 2, "rate": 0.5, "low": 0.3, "high": 0.7}},
+        "reliability": {name: {"probability": [0.5], **part} for name in ("before", "after")},
+    }  # fmt: skip
+    promise = "expected purity of the 3 candidates: 0.4"
+    data = dataclasses.replace(full(), detector={"metrics": metrics}, prior=5e-4, promise=promise)
+    page = Page(render_report(data))
+    words = " ".join(" ".join(page.words).split())
+    assert "0.980 ± 0.004" in words  # the error of the number itself, where it is known
+    assert "0.870" in words
+    assert "Expected purity of the 3 candidates: 0.4." in words
+    shown = [a["alt"] for t, a in page.elements if t == "img"]
+    for alt in ("share of lenses found", "false positive rate of each kind", "rate of lenses against"):
+        assert any(text.startswith(alt) for text in shown), alt

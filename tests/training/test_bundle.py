@@ -22,9 +22,14 @@ def test_a_bundle_holds_what_the_contract_says(detector):
     assert (card["bands"], card["pixel_scale"], card["stamp_size"]) == (["g", "r", "i"], 0.263, 32)
     assert list(card["weights"]) == ["fold-0.keras", "fold-1.keras"]
     assert len(card["training"]["data_hash"]) == 16
-    assert set(card["calibration"]) == {"temperature", "train_prior", "lens_prior"}
+    assert set(card["calibration"]) == {"method", "temperature", "train_prior", "lens_prior"}
     metrics = json.loads((detector.path / "metrics.json").read_text())
     assert {"auroc", "auroc_std", "tpr0", "tpr10", "tpr_at_fpr_1e-3", "f_beta", "confusion"} <= set(metrics)
+    assert set(metrics) >= {"ece", "ece_err", "ece_before", "ece_before_err", "reliability"}
+    assert "reliability" not in card["metrics"]
+    assert set(metrics) >= {"auroc_err", "confusion_err", "roc_by_threshold", "completeness", "fpr_by_kind"}
+    assert set(metrics["completeness"]) == {"theta_e"}  # the toy set knows neither S/N nor seeing
+    assert metrics["fpr_by_kind"]["spiral"]["n"] == metrics["n_nonlens"] == 32
     assert (detector.path / "history.csv").read_text().count("\n") == 1 + 2 * 3
 
 

@@ -3,7 +3,13 @@ import pytest
 from scipy.stats import norm
 from sklearn.metrics import fbeta_score, roc_auc_score
 
-from lenspipe.training.metrics import detector_metrics, regressor_metrics, roc_curves, score_metrics
+from lenspipe.training.metrics import (
+    detector_metrics,
+    regressor_metrics,
+    roc_by_threshold,
+    roc_curves,
+    score_metrics,
+)
 
 
 @pytest.fixture(scope="module")
@@ -112,3 +118,25 @@ def test_coverage_is_mended_by_the_temperature():
     mended = regressor_metrics(_regression(spread=2.0), ["theta_e"], {"theta_e": 2.0})["theta_e"]
     assert raw["coverage"]["0.68"] < 0.45
     assert abs(mended["coverage"]["0.68"] - 0.68) < 0.02
+
+
+def test_rates_by_threshold_are_means_over_folds(oof):
+    got = roc_by_threshold(oof)
+    assert np.all(np.diff(got["threshold"]) < 0)
+    for k in (3, len(got["threshold"]) // 2):
+        for name, value in (("tpr", 1), ("fpr", 0)):
+            each = [
+                np.mean(oof["score"][(oof["fold"] == f) & (oof["label"] == value)] >= got["threshold"][k])
+                for f in range(4)
+            ]
+            found = [got[f"{name}_{part}"][k] for part in ("mean", "median", "std")]
+            np.testing.assert_allclose(found, [np.mean(each), np.median(each), np.std(each)], atol=1e-12)
+
+
+def test_each_metric_of_a_table_has_an_error(oof):
+    got = detector_metrics({**oof, "group": np.arange(4000) // 2}, seed=1)
+    for name in ("auroc", "tpr0", "tpr10", "tpr_at_fpr_1e-3", "tpr_at_fpr_1e-4", "f_beta", "accuracy"):
+        assert 0 < got[f"{name}_err"] < 0.2, name
+    assert got["purity_top_1000"] > 0.99
+    assert np.all(np.array(got["confusion_err"]) > 0)
+    assert not any(name.endswith("_err") for name in got["folds"][0])

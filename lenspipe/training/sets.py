@@ -1,0 +1,71 @@
+"""All that a network is trained on: several simulated sets, and what people graded on the sky."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from astropy.table import vstack
+
+from lenspipe.config import TrainSection
+from lenspipe.core.errors import InputError
+from lenspipe.io.formats import fill_masked
+from lenspipe.training.datasets import StampSet, check_stamps, load_stamps
+from lenspipe.training.folds import near_any
+from lenspipe.training.graded import KINDS, Graded, find_graded, read_graded
+
+
+def load_training(folders: str | Path | Sequence[str], task: str, settings: TrainSection) -> StampSet:
+    """Return all that a network is trained on: simulated sets, and for a detector what was graded on the sky.
+
+    Of several sets the truth is joined, with the column ``set`` (their number; the graded come last); what a set
+    does not know is NaN. Stamps of the sets that show a graded lens are left out: it stands there as a galaxy.
+
+    Raises
+    ------
+    InputError
+        As `load_stamps` and `graded.find_graded`, or if sets differ in bands, pixel scale or stamp size.
+    """
+    given = [folders] if isinstance(folders, (str, Path)) else folders
+    sets = [load_stamps(folder, lenses_only=task == "regressor") for folder in given]
+    sets += [_load_graded(find_graded(table, settings.graded_run), settings) for table in settings.graded]
+    if len(sets) == 1:
+        return sets[0]
+    first = sets[0]
+    for other in sets[1:]:
+        mine, theirs = ((one.bands, one.pixel_scale, one.size) for one in (first, other))
+        if mine != theirs:
+            raise InputError(
+                f"{other.source}: bands, pixel scale and stamp are {theirs}, but {mine} in {first.source}"
+            )
+    parts = [one.truth.copy() for one in sets]
+    for number, (part, one) in enumerate(zip(parts, sets, strict=True)):
+        part["set"] = number
+        part["weight"] = 1.0 if one.weight is None else one.weight
+    truth = fill_masked(vstack(parts, metadata_conflicts="silent"))
+    keep = np.ones(len(truth), bool)
+    kinds = np.asarray(truth["kind"], str)
+    if "ra" in truth.colnames:
+        graded = np.isin(kinds, KINDS)
+        keep = graded | ~near_any(truth["ra"], truth["dec"], kinds == KINDS[1])
+    everything = "".join(one.data_hash for one in sets)
+    return StampSet(
+        np.concatenate([one.image for one in sets])[keep],
+        np.concatenate([one.noise_sigma for one in sets])[keep],
+        truth[keep],
+        first.bands,
+        first.pixel_scale,
+        first.survey,
+        ", ".join(one.source for one in sets),
+        hashlib.sha256(everything.encode()).hexdigest()[:16],
+    )
+
+
+def _load_graded(graded: Graded, settings: TrainSection) -> StampSet:
+    image, noise, truth, (bands, pixel_scale, survey) = read_graded(graded, settings.graded_weight)
+    check_stamps(image, noise, truth["object_id"], graded.source)
+    contents = image.tobytes() + noise.tobytes() + repr(truth.as_array().tolist()).encode()
+    digested = hashlib.sha256(contents).hexdigest()[:16]
+    return StampSet(image, noise, truth, bands, pixel_scale, survey, graded.source, digested)
