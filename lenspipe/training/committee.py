@@ -18,6 +18,7 @@ from lenspipe.training.predict import Scores, calibrate_score, score_stamps
 
 #: The fraction of lenses at which members are compared: neither for nor against.
 EVEN = 0.5
+_AS_THEY_ARE = {"temperature": 1.0, "train_prior": EVEN}
 
 
 def score_committee(
@@ -68,7 +69,7 @@ def score_committee(
     score = votes.mean(axis=0)
     score_err = np.sqrt(np.mean(np.square(errors), axis=0) + votes.var(axis=0))
     prior = bundles[0].calibration["lens_prior"] if lens_prior is None else lens_prior
-    p_lens = lens_probability(score, 1.0, EVEN, prior)
+    p_lens = lens_probability(score, _AS_THEY_ARE, prior)
     return Scores(score, score_err, np.concatenate([member.score_fold for member in members], axis=1), p_lens)
 
 
