@@ -52,7 +52,9 @@ BATCH = (
     1000  # inputs that a process reads before another takes over: what it may lose of memory is lost with it
 )
 PROGRESS = 10_000
-PATIENCE = 5.0  # s for an input, where a run waits for 20: what hangs the child costs no more than it must
+#: s for an input, where a run waits for 20: what hangs the child costs no more than it must; give more on a machine
+#: that is busy with other things, where all seems to hang.
+PATIENCE = float(os.environ.get("LENSPIPE_FUZZ_PATIENCE", "5"))
 
 
 def read_everything(path: str) -> int:

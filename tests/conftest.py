@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import fcntl
+import gc
 import os
+import sys
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -16,6 +18,16 @@ from hypothesis import settings
 # one machine is ten times as busy as the next: properties are checked, not clocked
 settings.register_profile("lenspipe", deadline=None, max_examples=50, derandomize=True)
 settings.load_profile("lenspipe")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def forget_compiled():
+    """Give back what a module's renderers hold: kept to the end, they were 10 GB in a process."""
+    yield
+    render = sys.modules.get("lenspipe.simulate.render")
+    if render is not None:
+        render._compiled.cache_clear()
+        gc.collect()
 
 
 @pytest.fixture(scope="session")

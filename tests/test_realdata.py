@@ -169,6 +169,7 @@ count = 24
 size = 48
 
 [train.detector]
+architecture = "swift"
 folds = 2
 epochs = 1
 batch_size = 16

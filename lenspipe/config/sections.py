@@ -130,6 +130,12 @@ class TrainSection(Section):
     threads: int = Field(
         1, ge=1, description="threads per fold on a CPU; another number changes the last bits of the weights"
     )
+    live: bool = Field(
+        False,
+        description="draw the training stamps on the device, each time at another angle and place and with other "
+        "noise, from the truth of one simulated set",
+    )
+    jitter: float = Field(1.0, ge=0, description="largest offset of a live stamp along an axis [px]")
     devices: int = Field(1, ge=1, description="accelerators per fold; each gets its share of every batch")
     tensorboard: bool = Field(False, description="write events for TensorBoard beside the folds")
     calibration: Literal["temperature", "isotonic"] = Field(

@@ -44,8 +44,41 @@ def correlate_noise(
     if not len(correlation):
         return white
     height, width = white.shape[-3:-1]
+    root = _root_of_power((height, width), correlation).astype(white.dtype)[..., None]
+    return irfft2(rfft2(white, axes=(-3, -2)) * root, (height, width), axes=(-3, -2))
+
+
+def correlation_factors(
+    size: int, correlation: Sequence[float] | Sequence[Sequence[float]], tolerance: float = 1e-3
+) -> np.ndarray:
+    """Return pairs of matrices (A, B), float32 (f, 2, size, size), such that the sum of A W B^T over them is
+    `correlate_noise` of white noise W (size, size): for a device, where two products cost less than a transform.
+
+    One pair for correlations along the axes, a few for a table; what is left out is `tolerance` of the whole.
+    """
+    if not len(correlation):
+        return np.zeros((0, 2, size, size), np.float32)
+    left, strength, right = np.linalg.svd(_root_of_power((size, size), correlation, whole=True))
+    kept = max(1, int(np.sum(strength > tolerance * strength[0])))
+    pairs = []
+    for k in range(kept):
+        spectra = left[:, k] * strength[k], right[k]
+        pairs.append([_circulant(spectrum) for spectrum in spectra])
+    return np.array(pairs, np.float32)
+
+
+def _circulant(spectrum: np.ndarray) -> np.ndarray:
+    """Return the matrix that multiplies by an even spectrum in Fourier space."""
+    return np.fft.ifft(spectrum[:, None] * np.fft.fft(np.eye(len(spectrum)), axis=0), axis=0).real
+
+
+def _root_of_power(
+    shape: tuple[int, int], correlation: Sequence[float] | Sequence[Sequence[float]], whole: bool = False
+) -> np.ndarray:
+    """Return the square root of the power spectrum, (y, x // 2 + 1), or all of it; `ConfigError` if there is none."""
+    height, width = shape
     table = _as_table(correlation)[: (height + 1) // 2, : (width + 1) // 2]
-    lags = np.zeros((height, width))
+    lags = np.zeros(shape)
     for dy, dx in np.ndindex(table.shape):
         lags[np.ix_([dy, -dy], [dx, -dx])] = table[dy, dx]
     power = rfft2(lags).real
@@ -55,9 +88,10 @@ def correlate_noise(
             "spectrum is negative somewhere; give smaller values"
         )
     power = np.maximum(power, 0.0)
-    power *= lags[0, 0] / irfft2(power, (height, width))[0, 0]
-    root = np.sqrt(power).astype(white.dtype)[..., None]
-    return irfft2(rfft2(white, axes=(-3, -2)) * root, (height, width), axes=(-3, -2))
+    power *= lags[0, 0] / irfft2(power, shape)[0, 0]
+    if whole:  # an even function's transform is even
+        power = np.concatenate([power, power[:, 1 : (width + 1) // 2][:, ::-1]], axis=1)
+    return np.sqrt(power)
 
 
 def correlate_bands(white: np.ndarray, correlations: Sequence[Any]) -> np.ndarray:

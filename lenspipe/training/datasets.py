@@ -253,7 +253,7 @@ class Batches(keras.utils.PyDataset):
         super().__init__()
         self.stamps, self.truth = stamps, truth
         self.weight = stamps.weight if weighted else None
-        self.parts = list(_split(rows, batch_size, drop_partial))
+        self.parts = list(split_rows(rows, batch_size, drop_partial))
 
     def __len__(self) -> int:
         return len(self.parts)
@@ -271,7 +271,8 @@ def steps_per_epoch(rows: int, batch_size: int) -> int:
     return max(1, rows // batch_size)
 
 
-def _split(rows: np.ndarray, batch_size: int, drop_partial: bool) -> Iterator[np.ndarray]:
+def split_rows(rows: np.ndarray, batch_size: int, drop_partial: bool) -> Iterator[np.ndarray]:
+    """Yield rows in batches; unless there is no whole one, the partial one may be dropped."""
     stop = len(rows) // batch_size * batch_size if drop_partial and len(rows) >= batch_size else len(rows)
     for start in range(0, stop, batch_size):
         yield rows[start : start + batch_size]

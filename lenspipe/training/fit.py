@@ -39,6 +39,7 @@ from lenspipe.networks.registry import build_network, find_architecture
 from lenspipe.training.datasets import StampSet
 from lenspipe.training.devices import over_devices
 from lenspipe.training.folds import assign_folds, quantile_strata
+from lenspipe.training.live import pack_stamps
 from lenspipe.training.load import save_model, split_network
 from lenspipe.training.loop import Fold, OnEpoch
 from lenspipe.training.loop import train as train_epochs
@@ -84,7 +85,8 @@ def fit_fold(job: Mapping[str, Any], on_epoch: OnEpoch | None = None) -> dict[st
 
     seed = derive_seed(job["seed"], f"{task}/{name}")
     build = _builder(stamps, task, settings, truth[train], seed)
-    part = Fold(name, task, job["fold"], seed, key, folder, stamps, truth, train, held_out)
+    scenes = pack_stamps(stamps, train) if settings.live else None
+    part = Fold(name, task, job["fold"], seed, key, folder, stamps, truth, train, held_out, scenes)
     with over_devices(settings.devices), dtype_policy(choose_precision(settings.precision)):
         model = build()
         history = train_epochs(model, part, settings, on_epoch)

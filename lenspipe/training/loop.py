@@ -15,10 +15,12 @@ from lenspipe.config import TrainSection
 from lenspipe.core.errors import LenspipeError
 from lenspipe.core.rng import derive_seed, stream
 from lenspipe.networks.losses import GaussianNLL
+from lenspipe.simulate.live import LiveSet
 from lenspipe.training.board import write_board
 from lenspipe.training.checkpoint import State, load_checkpoint, save_checkpoint
 from lenspipe.training.datasets import Batches, StampSet, steps_per_epoch
 from lenspipe.training.devices import on_accelerator
+from lenspipe.training.live import LiveBatches, LiveTrainer
 from lenspipe.training.optimizers import averaged, make_optimizer
 from lenspipe.training.sampling import draw_rows
 
@@ -45,6 +47,8 @@ class Fold:
         What the loss compares with.
     train, held_out : ndarray of int
         Rows of `stamps`.
+    scenes : LiveSet, optional
+        Those of `train`, to be drawn live.
     """
 
     name: str
@@ -57,6 +61,7 @@ class Fold:
     truth: np.ndarray
     train: np.ndarray
     held_out: np.ndarray
+    scenes: LiveSet | None = None
 
 
 def train(
@@ -72,21 +77,24 @@ def train(
     LenspipeError
         If the loss is no longer finite.
     """
-    compile_model(model, fold.task, settings, steps_per_epoch(len(fold.train), settings.batch_size))
+    learner, steps = model, steps_per_epoch(len(fold.train), settings.batch_size)
+    if fold.scenes is not None:  # evaluated on what is stored, as everything else
+        learner = LiveTrainer(model, fold.scenes, settings.jitter, fold.seed, settings.batch_size)
+        compile_model(model, fold.task, settings, steps)
+    compile_model(learner, fold.task, settings, steps)
     checkpoint = fold.folder / f"{fold.name}.checkpoint.npz"
-    state = load_checkpoint(checkpoint, fold.key, model) or State(hardness=np.full(len(fold.train), np.nan))
+    state = load_checkpoint(checkpoint, fold.key, learner) or State(hardness=np.full(len(fold.train), np.nan))
     validation = Batches(fold.stamps, fold.truth, fold.held_out, settings.batch_size)
     while state.epoch < settings.epochs and not _is_over(state, settings):
         started = time.monotonic()
-        rows, size = _rows(fold, state, settings), settings.batch_size
-        batches = Batches(fold.stamps, fold.truth, rows, size, drop_partial=True, weighted=True)
-        _reseed(model, fold.seed, state.epoch)
+        batches = _batches(fold, state, settings)
+        _reseed(learner, fold.seed, state.epoch)
         # shuffle=False: Keras would shuffle the batches once more, from Python's global random state
-        fitted = model.fit(batches, epochs=1, shuffle=False, verbose=0)
+        fitted = learner.fit(batches, epochs=1, shuffle=False, verbose=0)
         rate = sum(len(part) for part in batches.parts) / (time.monotonic() - started)
         row = {"fold": fold.number, "epoch": state.epoch + 1}
         row |= {k: float(v[-1]) for k, v in fitted.history.items()}
-        with averaged(model):
+        with averaged(learner):
             losses: Any = model.evaluate(validation, verbose=0, return_dict=True)
             row |= {f"val_{k}": float(v) for k, v in losses.items()}
             if not np.isfinite(row["loss"]):
@@ -100,15 +108,15 @@ def train(
                 state.best = model.get_weights()
         state.epoch += 1
         state.history.append(row)
-        save_checkpoint(checkpoint, fold.key, model, state)
+        save_checkpoint(checkpoint, fold.key, learner, state)
         if settings.tensorboard:
             write_board(fold.folder / "tensorboard" / fold.name, state.history)
         if on_epoch is not None:
             on_epoch({**row, "epochs": settings.epochs, "images_per_s": round(rate, 1)})
     if settings.patience:
         model.set_weights(state.best)
-    elif model.optimizer.use_ema:
-        model.optimizer.finalize_variable_values(model.trainable_variables)
+    elif learner.optimizer.use_ema:
+        learner.optimizer.finalize_variable_values(learner.trainable_variables)
     return state.history
 
 
@@ -128,6 +136,15 @@ def _is_over(state: State, settings: TrainSection) -> bool:
     """Tell whether the held-out loss has gained nothing for `patience` epochs."""
     losses = [row["val_loss"] for row in state.history]
     return 0 < settings.patience < len(losses) - int(np.argmin(losses)) if losses else False
+
+
+def _batches(fold: Fold, state: State, settings: TrainSection) -> Batches | LiveBatches:
+    """Return the batches of an epoch."""
+    rows, size = _rows(fold, state, settings), settings.batch_size
+    if fold.scenes is None:
+        return Batches(fold.stamps, fold.truth, rows, size, drop_partial=True, weighted=True)
+    place = np.searchsorted(fold.train, rows)  # the scenes are those of the training rows, which are in order
+    return LiveBatches(fold.scenes, fold.truth[fold.train], place, size)
 
 
 def _rows(fold: Fold, state: State, settings: TrainSection) -> np.ndarray:

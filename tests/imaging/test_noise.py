@@ -11,6 +11,7 @@ from lenspipe.core.errors import ConfigError
 from lenspipe.imaging.noise import (
     correlate_bands,
     correlate_noise,
+    correlation_factors,
     find_empty,
     measure_correlation,
     tabulate_correlation,
@@ -86,3 +87,12 @@ def test_empty_pixels_hold_no_object():
     assert not empty[10, 10]
     assert not empty[np.hypot(x - 60, y - 90) < 9].any()
     assert empty.mean() > 0.9
+
+
+@pytest.mark.parametrize("correlation", [(), (0.24, -0.07, 0.05), [[1.0, 0.3], [0.2, 0.15]]])
+def test_matrices_correlate_noise_as_the_transform_does(correlation):
+    white = np.random.default_rng(2).normal(size=(40, 40, 1))
+    factors = correlation_factors(40, correlation)
+    found = sum(a @ white[..., 0] @ b.T for a, b in factors) if len(factors) else white[..., 0]
+    np.testing.assert_allclose(found, correlate_noise(white, correlation)[..., 0], atol=3e-3)
+    assert len(factors) <= 3
