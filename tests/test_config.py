@@ -111,7 +111,15 @@ def _another(key, default):
         **{
             f"train.{task}.{key}": '["a"]' for task in ("detector", "regressor") for key in ("data", "graded")
         },
-        **{f"train.{task}.calibration": '"isotonic"' for task in ("detector", "regressor")},
+        **{
+            f"train.{task}.{key}": value
+            for task in ("detector", "regressor")
+            for key, value in (
+                ("calibration", '"isotonic"'),
+                ("optimizer", '"sgd"'),
+                ("schedule", '"constant"'),
+            )
+        },
         "ingest.images": '["a.fits"]',
         "ingest.bands": '["g"]',
         "train.detector.bn_momentum": "0.8",
