@@ -155,7 +155,8 @@ def _hopeless(survey: Survey, min_snr: float, trials: int, hits: int, lost: dict
     """Say which cut is to blame: the first that lets hardly any pass."""
     left, shares = trials, {}
     for cut, count in lost.items():
-        shares[cut] = count / max(left, 1)
+        if left:  # what a cut has emptied no later one can judge
+            shares[cut] = count / left
         left -= count
     worst = next((cut for cut, share in shares.items() if share > 0.95), "snr")
     told = ", of the rest ".join(f"{100 * share:.4g} % {_CUTS[cut]}" for cut, share in shares.items())
