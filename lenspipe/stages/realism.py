@@ -211,12 +211,15 @@ def _band_like(band: Band, fwhm: float, beta: float, sigma: float, scale: float)
     """Return a band with another PSF, whose sky alone makes the noise `sigma` [nJy per pixel]."""
     sky_njy = sigma**2 * band.electrons_per_njy() / scale**2  # per arcsec^2
     sky = NJY_ZERO_POINT - 2.5 * np.log10(sky_njy)
+    # one exposure for all: that holds what the survey's exposures hold together, above whatever sky
+    full_well = (band.saturation(scale) + sky_njy * scale**2) * band.electrons_per_njy()
     return band.model_copy(
         update={
             "psf_fwhm": fwhm,
             "psf_scatter": _PSF_SCATTER,
             "sky_scatter": _SKY_SCATTER,
             "n_exposures": 1,
+            "full_well": full_well,
             "psf_beta": beta,
             "sky": float(sky),
             "read_noise": 0.0,

@@ -10,7 +10,7 @@ from lenspipe.core.errors import InputError
 from lenspipe.core.survey import load_survey
 from lenspipe.io.layout import group_files
 from lenspipe.simulate.tiles import cut_tile, draw_sky, render_tile, write_tile
-from lenspipe.stages.realism import compare_with_sky, describe_realism, simulated_twin
+from lenspipe.stages.realism import _band_like, compare_with_sky, describe_realism, simulated_twin
 from lenspipe.stages.stamps import stamp_format
 
 FIELD = {"galaxies_per_arcmin2": 30, "stars_per_arcmin2": 5}
@@ -105,3 +105,11 @@ def test_an_image_that_cannot_be_used_is_named(tmp_path):
     (tmp_path / "odd_i.fits").write_bytes(b"not fits")
     with pytest.raises(InputError, match="odd cannot be compared"):
         compare_with_sky(recipe(tmp_path))
+
+
+def test_a_twin_s_single_exposure_holds_what_the_survey_s_exposures_hold():
+    """Its sky is that of the whole coadd, or more: of HSC's it alone would fill a pixel."""
+    band = load_survey("hsc").bands["g"]
+    twin = _band_like(band, 0.8, 2.5, sigma=20.0 * band.sky_sigma(0.168), scale=0.168)
+    assert twin.saturation(0.168) == pytest.approx(band.saturation(0.168), rel=1e-6)
+    assert twin.sky_sigma(0.168) == pytest.approx(20.0 * band.sky_sigma(0.168), rel=1e-6)

@@ -30,7 +30,8 @@ def simulated(tmp_path_factory):
 def test_the_network_behind_is_the_network_itself(simulated):
     stamps = load_stamps(simulated)
     scenes = pack_stamps(stamps, np.arange(8))
-    inputs = {"image": keras.Input((40, 40, 3)), "noise_sigma": keras.Input((3,))}
+    shapes = {"image": (40, 40, 3), "noise_sigma": (3,)}
+    inputs = {name: keras.Input(shape, name=name) for name, shape in shapes.items()}
     brightness = keras.layers.GlobalAveragePooling2D()(inputs["image"])
     network = keras.Model(inputs, keras.layers.Dense(2)(brightness))
     learner = LiveTrainer(network, scenes, 1.0, seed=1, batch=8)
