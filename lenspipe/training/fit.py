@@ -207,9 +207,8 @@ def _job_key(job: Mapping[str, Any], settings: TrainSection, stamps: StampSet) -
     """Return a hash of all that the weights depend on but the number of threads."""
     # of the code only what trains: a change of the report must not throw days of training away
     package = Path(__file__).resolve().parents[1]
-    sources = [
-        digest(path) for name in ("networks", "training") for path in sorted((package / name).glob("*.py"))
-    ]
+    rooms = ("networks", "training", *(("simulate", "lensing", "imaging") if settings.live else ()))
+    sources = [digest(path) for name in rooms for path in sorted((package / name).glob("*.py"))]
     parts = [
         job["task"],
         job["fold"],

@@ -79,7 +79,8 @@ def train(
     """
     learner, steps = model, steps_per_epoch(len(fold.train), settings.batch_size)
     if fold.scenes is not None:  # evaluated on what is stored, as everything else
-        learner = LiveTrainer(model, fold.scenes, settings.jitter, fold.seed, settings.batch_size)
+        batch = min(settings.batch_size, len(fold.train))
+        learner = LiveTrainer(model, fold.scenes, settings.jitter, fold.seed, batch)
         compile_model(model, fold.task, settings, steps)
     compile_model(learner, fold.task, settings, steps)
     checkpoint = fold.folder / f"{fold.name}.checkpoint.npz"

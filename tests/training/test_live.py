@@ -56,6 +56,12 @@ def test_a_live_training_runs_and_repeats(simulated, tmp_path, new_job):
     assert np.isfinite(results[0]["last_epoch"]["val_loss"])
 
 
+@pytest.mark.slow
+def test_a_set_smaller_than_a_batch_is_one_batch(simulated, tmp_path, new_job):
+    job = new_job("detector", simulated, tmp_path, live=True, epochs=1, batch_size=64)
+    assert run_fold(job)["n_train"] < 64
+
+
 def test_a_set_that_its_truth_does_not_make_is_refused(simulated):
     stamps = load_stamps(simulated)
     stamps.image[0, 20, 20, 1] += 1e4
