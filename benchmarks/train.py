@@ -1,21 +1,25 @@
 """How fast does the detector train and score? Against bare Keras and plain PyTorch.
 
     python -m benchmarks.train [--architecture resnet50] [--size 64] [--batch 64] [--steps 12]
+                                 [--torch PYTHON]
 
 The same network, stamps in memory, same precision, all cores. Training: our epochs (shuffled batches, augmentation,
 schedule) against a bare `model.fit` on arrays, and against a plain PyTorch ResNet50 with and without automatic mixed
-precision, channels last (where torch is installed: pip install torch; it is no dependency). Scoring: from a stored
-shard to scores against a bare `predict`, and T = 100 dropout passes against one. Rates are medians of three turns
-taken in alternation, because machines are noisy.
+precision, channels last (where `--torch PYTHON`, this one unless told, has torch; it is no dependency). Scoring: from
+a stored shard to scores against a bare `predict`, and T = 100 dropout passes against one. Rates are medians of three
+turns taken in alternation, because machines are noisy.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -29,6 +33,7 @@ from rich.table import Table as Printed
 from lenspipe.config import TrainSection
 from lenspipe.io.shards import Shard, read_shard, write_shard
 from lenspipe.networks.registry import build_network
+from lenspipe.training.batchnorm import fuse_batch_norms
 from lenspipe.training.datasets import StampSet
 from lenspipe.training.load import split_network
 from lenspipe.training.loop import Fold, compile_model, train
@@ -75,63 +80,26 @@ def bare_training(model: keras.Model, stamps: StampSet, settings: TrainSection) 
     return turn
 
 
-def torch_training(stamps: StampSet, batch: int, amp: bool) -> Turn | None:
-    """Return the same with PyTorch's usual loop; None where torch is not installed."""
-    try:
-        import torch  # pyright: ignore[reportMissingImports]
-    except ImportError:
-        return None
-    network = torch_resnet50(torch).to(memory_format=torch.channels_last)
-    optimizer = torch.optim.AdamW(network.parameters(), 1e-3)
-    image = torch.from_numpy(stamps.image.transpose(0, 3, 1, 2).copy())
-    label = torch.from_numpy(stamps.labels())
+@contextmanager
+def torch_training(python: str, size: int, batch: int, steps: int, amp: bool) -> Iterator[Turn | None]:
+    """Yield the same with PyTorch's usual loop; None where `python` has no torch.
 
-    def turn() -> float:
-        start = time.perf_counter()
-        order = torch.randperm(len(image))
-        for first in range(0, len(image) - batch + 1, batch):
-            rows = order[first : first + batch]
-            with torch.autocast("cpu", torch.bfloat16, enabled=amp):
-                found = network(image[rows].to(memory_format=torch.channels_last))
-                loss = torch.nn.functional.cross_entropy(found, label[rows])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-        return len(image) / (time.perf_counter() - start)
+    In a process of its own: TensorFlow and PyTorch each bring a oneDNN, and crash in one another's.
+    """
+    peer = subprocess.Popen(
+        [python, "-m", "benchmarks.torch_resnet50", *map(str, (size, batch, steps, int(amp)))],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+    )  # fmt: skip
+    assert peer.stdin is not None
+    assert peer.stdout is not None
+    with peer, peer.stdin as orders, peer.stdout as answers:
 
-    return turn
+        def turn() -> float:
+            orders.write("go\n")
+            orders.flush()
+            return float(answers.readline())
 
-
-def torch_resnet50(torch):
-    """Return ResNet50 (He et al. 2016) with two outputs, laid out as torchvision's."""
-    nn = torch.nn
-
-    class Block(nn.Module):
-        def __init__(self, before: int, width: int, stride: int):
-            super().__init__()
-            after, layers = 4 * width, []
-            for a, b, kernel, step in (
-                (before, width, 1, 1),
-                (width, width, 3, stride),
-                (width, after, 1, 1),
-            ):
-                conv = nn.Conv2d(a, b, kernel, step, kernel // 2, bias=False)
-                layers += [conv, nn.BatchNorm2d(b), nn.ReLU(True)]
-            self.main, self.side = nn.Sequential(*layers[:-1]), nn.Sequential()
-            if stride != 1 or before != after:
-                conv = nn.Conv2d(before, after, 1, stride, bias=False)
-                self.side = nn.Sequential(conv, nn.BatchNorm2d(after))
-
-        def forward(self, x):
-            return torch.relu(self.main(x) + self.side(x))
-
-    parts = [nn.Conv2d(3, 64, 7, 2, 3, bias=False), nn.BatchNorm2d(64), nn.ReLU(True), nn.MaxPool2d(3, 2, 1)]
-    before = 64
-    for width, count, stride in ((64, 3, 1), (128, 4, 2), (256, 6, 2), (512, 3, 2)):
-        for k in range(count):
-            parts.append(Block(before, width, stride if k == 0 else 1))
-            before = 4 * width
-    return nn.Sequential(*parts, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2048, 2))
+        yield turn if answers.readline() == "ready\n" else None
 
 
 def scoring(network, stamps: StampSet, folder: Path, passes: int, batch: int) -> Turn:
@@ -173,6 +141,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--architecture", default="resnet50")
+    parser.add_argument("--torch", default=sys.executable, help="a Python that has torch")
     for name, usual in (("--size", 64), ("--batch", 64), ("--steps", 12)):
         parser.add_argument(name, type=int, default=usual)
     options = parser.parse_args()
@@ -180,21 +149,26 @@ def main() -> None:
     precision = choose_precision("auto")
     stamps = make_stamps(options.steps * batch, size)
     settings = TrainSection(batch_size=batch, epochs=2, architecture=name)
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory() as scratch, ExitStack() as stack:
         folder = Path(scratch)
         with dtype_policy(precision):
-            ours, bare = (build_network("detector", name, size, 3, seed=1) for _ in range(2))
+            ours = fuse_batch_norms(build_network("detector", name, size, 3, seed=1))
+            bare = build_network("detector", name, size, 3, seed=1)
         plain = build_network("detector", name, size, 3, seed=1)
         plain.compile(jit_compile=False)
         network = split_network(plain, "plain")
         peers = {
-            "training, PyTorch, float32": torch_training(stamps, batch, amp=False),
-            "training, PyTorch, AMP bfloat16": torch_training(stamps, batch, amp=True),
+            label: stack.enter_context(torch_training(options.torch, size, batch, options.steps, amp))
+            for label, amp in (
+                ("training, PyTorch, float32", False),
+                ("training, PyTorch, AMP bfloat16", True),
+            )
+            if name == "resnet50"
         }
         turns: dict[str, Turn] = {
             f"training, lenspipe, {precision}": our_training(ours, stamps, settings, folder),
             f"training, bare model.fit, {precision}": bare_training(bare, stamps, settings),
-            **{label: turn for label, turn in peers.items() if turn is not None and name == "resnet50"},
+            **{label: turn for label, turn in peers.items() if turn is not None},
             "scoring, lenspipe, shard to scores": scoring(network, stamps, folder, 1, batch),
             "scoring, lenspipe, 100 passes": scoring(network, stamps, folder, 100, batch),
             "scoring, bare predict": bare_predict(plain, stamps, batch),

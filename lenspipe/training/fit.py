@@ -36,6 +36,7 @@ from lenspipe.core.rng import derive_seed
 from lenspipe.io.files import digest, replacing, write_json
 from lenspipe.io.tables import write_table
 from lenspipe.networks.registry import build_network, find_architecture
+from lenspipe.training.batchnorm import fuse_batch_norms
 from lenspipe.training.datasets import StampSet
 from lenspipe.training.devices import over_devices
 from lenspipe.training.folds import assign_folds, quantile_strata
@@ -88,7 +89,7 @@ def fit_fold(job: Mapping[str, Any], on_epoch: OnEpoch | None = None) -> dict[st
     scenes = pack_stamps(stamps, train) if settings.live else None
     part = Fold(name, task, job["fold"], seed, key, folder, stamps, truth, train, held_out, scenes)
     with over_devices(settings.devices), dtype_policy(choose_precision(settings.precision)):
-        model = build()
+        model = fuse_batch_norms(build())
         history = train_epochs(model, part, settings, on_epoch)
     with dtype_policy("float32"):
         saved = build()

@@ -20,6 +20,7 @@ from lenspipe.training.board import write_board
 from lenspipe.training.checkpoint import State, load_checkpoint, save_checkpoint
 from lenspipe.training.datasets import Batches, StampSet, steps_per_epoch
 from lenspipe.training.devices import on_accelerator
+from lenspipe.training.feed import feed
 from lenspipe.training.live import LiveBatches, LiveTrainer
 from lenspipe.training.optimizers import averaged, make_optimizer
 from lenspipe.training.sampling import draw_rows
@@ -91,12 +92,12 @@ def train(
         batches = _batches(fold, state, settings)
         _reseed(learner, fold.seed, state.epoch)
         # shuffle=False: Keras would shuffle the batches once more, from Python's global random state
-        fitted = learner.fit(batches, epochs=1, shuffle=False, verbose=0)
+        fitted = learner.fit(feed(batches), epochs=1, shuffle=False, verbose=0)
         rate = sum(len(part) for part in batches.parts) / (time.monotonic() - started)
         row = {"fold": fold.number, "epoch": state.epoch + 1}
         row |= {k: float(v[-1]) for k, v in fitted.history.items()}
         with averaged(learner):
-            losses: Any = model.evaluate(validation, verbose=0, return_dict=True)
+            losses: Any = model.evaluate(feed(validation), verbose=0, return_dict=True)
             row |= {f"val_{k}": float(v) for k, v in losses.items()}
             if not np.isfinite(row["loss"]):
                 raise LenspipeError(
@@ -164,7 +165,7 @@ def _look_up(model: keras.Model, fold: Fold, state: State, batch_size: int) -> N
     size = max(1, round(_LOOKED_UP * count))
     some = order[np.arange(state.epoch * size, (state.epoch + 1) * size) % count]
     rows = fold.train[some]
-    score = model.predict(Batches(fold.stamps, fold.truth, rows, batch_size), verbose=0)
+    score = model.predict(feed(Batches(fold.stamps, fold.truth, rows, batch_size)), verbose=0)
     right = np.sum(np.asarray(score) * fold.truth[rows], axis=1)
     state.hardness[some] = -np.log(np.clip(right, 1e-7, 1.0))
 

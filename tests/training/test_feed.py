@@ -1,0 +1,53 @@
+import time
+
+import keras
+import numpy as np
+
+from lenspipe.training.feed import feed
+
+
+class Counting(keras.utils.PyDataset):
+    def __len__(self):
+        return 5
+
+    def __getitem__(self, index):
+        count = 3 if index == 4 else 4
+        return {"a": np.full((count, 2), index, np.float32)}, np.full((count, 1), 2.0 * index)
+
+
+def test_every_batch_comes_once_and_in_order():
+    fed = list(feed(Counting()))
+    assert [len(x["a"]) for x, _ in fed] == [4, 4, 4, 4, 3]
+    assert [float(y[0, 0]) for _, y in fed] == [0, 2, 4, 6, 8]
+
+
+def test_keras_takes_it_to_fit_to_evaluate_and_to_predict():
+    inputs = {"a": keras.Input((2,), name="a")}
+    model = keras.Model(inputs, keras.layers.Dense(1)(inputs["a"]))
+    model.compile("sgd", "mse", jit_compile=False)
+    history = model.fit(feed(Counting()), epochs=1, shuffle=False, verbose=0)
+    assert np.isfinite(history.history["loss"]).all()
+    assert np.isfinite(model.evaluate(feed(Counting()), verbose=0))
+    assert model.predict(feed(Counting()), verbose=0).shape == (19, 1)
+
+
+def test_an_epoch_ends_when_its_last_step_does():
+    """What tunes itself waits after it: up to as long as the epoch took."""
+
+    class Slow(Counting):
+        def __getitem__(self, index):
+            time.sleep(0.3)
+            return super().__getitem__(index)
+
+    class Ends(keras.callbacks.Callback):
+        def on_train_end(self, logs=None):
+            self.at = time.perf_counter()
+
+    inputs = {"a": keras.Input((2,), name="a")}
+    model = keras.Model(inputs, keras.layers.Dense(1)(inputs["a"]))
+    model.compile("sgd", "mse", jit_compile=False)
+    ends, waited = Ends(), []
+    for _ in range(3):
+        model.fit(feed(Slow()), epochs=1, shuffle=False, verbose=0, callbacks=[ends])
+        waited.append(time.perf_counter() - ends.at)
+    assert min(waited) < 0.3
