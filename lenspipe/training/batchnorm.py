@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 
 
@@ -23,7 +25,8 @@ class FusedBatchNorm(keras.layers.BatchNormalization):
         )
         count = tf.cast(tf.size(inputs) / inputs.shape[3], variance.dtype)
         variance *= (count - 1) / count  # Keras' is the mean of squares, the operation's that of a sample
-        for moving, now in ((self.moving_mean, mean), (self.moving_variance, variance)):
+        moments: tuple[tuple[Any, Any], ...] = ((self.moving_mean, mean), (self.moving_variance, variance))
+        for moving, now in moments:
             moving.assign(moving * self.momentum + now * (1 - self.momentum))
         return outputs
 
