@@ -25,7 +25,7 @@ class FusedBatchNorm(keras.layers.BatchNormalization):
         )
         count = tf.cast(tf.size(inputs) / inputs.shape[3], variance.dtype)
         variance *= (count - 1) / count  # Keras' is the mean of squares, the operation's that of a sample
-        moments: tuple[tuple[Any, Any], ...] = ((self.moving_mean, mean), (self.moving_variance, variance))
+        moments: Any = (self.moving_mean, mean), (self.moving_variance, variance)
         for moving, now in moments:
             moving.assign(moving * self.momentum + now * (1 - self.momentum))
         return outputs
