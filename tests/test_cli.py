@@ -84,7 +84,7 @@ MISTAKES = {
         "no FITS files or HDF5 stacks",
     ),
     "unknown option": (["simulate", "--cuont", "3", "--out", "{folder}/out"], "No such option"),
-    "no models": (["scan", "a.fits", "--survey", "des", "--out", "{folder}/out"], "no packaged models"),
+    "no models": (["scan", "a.fits", "--survey", "cfhtls", "--out", "{folder}/out"], "no packaged detector"),
     "no such bundle": (
         ["scan", "{folder}/table.ecsv", "--survey", "des", "--out", "{folder}/out", "--detector", "nope"],
         "not a model bundle",
@@ -173,7 +173,7 @@ def test_config_defaults_are_a_recipe_that_changes_nothing(tmp_path):
 
 def test_surveys_models_and_doctor_answer():
     assert "0.263 arcsec/px" in lenspipe("surveys").stdout
-    assert "No models are packaged" in lenspipe("models").stdout
+    assert "Train your own" in lenspipe("models").stdout
     doctor = lenspipe("doctor")
     assert "keras on tensorflow" in doctor.stdout
     assert doctor.returncode in (0, 2)

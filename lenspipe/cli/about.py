@@ -12,11 +12,40 @@ from lenspipe.cli.options import Sets, app
 
 @app.command()
 def models() -> int:
-    """List the packaged models."""
+    """List the packaged models with their cards."""
+    from lenspipe.io.cards import describe_card, packaged_models, read_card
+
+    for name, folder in packaged_models().items():
+        print(name, *(f"    {line}" for line in describe_card(read_card(folder))), "", sep="\n")
     print(
-        "No models are packaged with this release.\n"
-        "Train your own: lenspipe run pipelines/quickstart.toml (for show), or lenspipe train --help."
+        "`lenspipe scan --survey NAME` takes the best one of its survey; --detector NAME_OR_DIR takes another.\n"
+        "Train your own: lenspipe train --help."
     )
+    return 0
+
+
+@app.command()
+def pack(
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="model bundle")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="a new folder")],
+    description: Annotated[str, typer.Option("--description", help="a line: what it is for")] = "",
+    fold: Annotated[list[int] | None, typer.Option("--fold", help="a network to keep; repeatable")] = None,
+    test: Annotated[
+        Path | None, typer.Option("--test", metavar="DIR", help="of `lenspipe evaluate`, for the card")
+    ] = None,
+    limit: Annotated[
+        list[str] | None, typer.Option("--limit", help="what it cannot do, for the card; repeatable")
+    ] = None,
+) -> int:
+    """Write a small copy of a model to give away: half-precision weights, and its card."""
+    from lenspipe.pipeline.journal import quiet_networks
+    from lenspipe.training.pack import pack_bundle, read_figures
+
+    facts = {"limits": limit or []} | ({"test": read_figures(test)} if test else {})
+    with quiet_networks():
+        packed = pack_bundle(bundle, out, description, fold or (), facts)
+    size = sum(path.stat().st_size for path in packed.path.iterdir())
+    print(f"{packed.path}: {len(packed.weights)} network(s), {size / 1e6:.1f} MB")
     return 0
 
 

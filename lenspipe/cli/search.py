@@ -63,9 +63,13 @@ def scan(
     out: Out,
     detector: Annotated[
         list[str] | None,
-        typer.Option("--detector", metavar="DIR", help="detector bundle; several score as a committee"),
+        typer.Option(
+            "--detector",
+            metavar="NAME|DIR",
+            help="packaged detector or a bundle; several score as a committee",
+        ),
     ] = None,
-    regressor: Annotated[str, typer.Option("--regressor", metavar="DIR", help="regressor bundle")] = "",
+    regressor: Annotated[str, typer.Option("--regressor", metavar="NAME|DIR", help="regressor bundle")] = "",
     targets: Annotated[str, typer.Option("--targets", metavar="TABLE", help="table with ra, dec [deg]")] = "",
     threshold: Annotated[float | None, typer.Option("--threshold", metavar="P", help="least score")] = None,
     as_: Annotated[str, typer.Option("--as", metavar="tile|cutout", help="what the images are")] = "auto",
@@ -82,12 +86,16 @@ def scan(
     """Search tiles and cutouts for lenses."""
     from lenspipe.config import config_from, merge_overrides
     from lenspipe.core.errors import UserError
+    from lenspipe.core.survey import load_survey
+    from lenspipe.io.cards import choose_packaged
     from lenspipe.io.store import Store
 
-    if not detector:
+    name = load_survey(survey).name
+    detector = detector or [choose_packaged("detector", name)]
+    if not detector[0]:
         raise UserError(
-            "this release has no packaged models (`lenspipe models`); give --detector DIR and --regressor DIR, "
-            "e.g. models/detector of a run of pipelines/quickstart.toml"
+            f"no packaged detector was made for the survey {name!r} (`lenspipe models` lists them); give --detector "
+            "NAME_OR_DIR, or train one: lenspipe train --help"
         )
     settings: dict[str, Any] = {
         "survey": survey,

@@ -98,6 +98,9 @@ class TrainSection(Section):
         description="what the network sees beside the bands: noise = a channel per band with its noise level",
     )
     folds: int = Field(0, ge=0, description="number of folds; 0 = this network is not trained")
+    train_folds: int = Field(
+        0, ge=0, description="how many of the folds are trained, a network each; 0 = all (1: a held-out set)"
+    )
     epochs: int = Field(20, ge=1, description="passes over the training folds")
     batch_size: int = Field(64, ge=1, description="stamps per step")
     learning_rate: float = Field(1e-3, gt=0, description="peak learning rate; cosine decay, linear warm-up")
@@ -145,6 +148,11 @@ class TrainSection(Section):
     targets: tuple[Literal["theta_e", "sigma_v", "z_lens", "z_src"], ...] = Field(
         TARGETS, description="regressor only: what to predict"
     )
+
+    @property
+    def trained(self) -> int:
+        """How many networks are trained."""
+        return min(self.train_folds or self.folds, self.folds)
 
     @field_validator("channels")
     @classmethod

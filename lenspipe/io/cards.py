@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,63 @@ _KEYS = (
 )
 
 
+def packaged_models() -> dict[str, Path]:
+    """Return the folders of the models that come with lenspipe, by name."""
+    folder = Path(str(resources.files("lenspipe.core"))) / "data" / "models"
+    return {path.parent.name: path.parent for path in sorted(folder.glob("*/bundle.json"))}
+
+
+def find_bundle(bundle: str | Path) -> Path:
+    """Return the folder of a bundle that is given by its folder or, packaged, by its name."""
+    folder = Path(bundle)
+    return folder if folder.exists() else packaged_models().get(str(bundle), folder)
+
+
+def choose_packaged(task: str, survey: str) -> str:
+    """Return the name of the packaged model that a survey is searched with, empty if there is none.
+
+    Of several it is that which found most of the lenses of its test set at a false positive rate of 1e-3.
+    """
+    fit = {}
+    for name, folder in packaged_models().items():
+        card = read_card(folder)
+        if (card["task"], card["training"]["survey"]) == (task, survey):
+            fit[name] = card.get("test", card["metrics"]).get("tpr_at_fpr_1e-3", 0.0)
+    return max(fit, key=lambda name: fit[name], default="")
+
+
+def describe_card(card: dict[str, Any]) -> list[str]:
+    """Return a model's card as lines to read: what it is for, how it was made, how good it is, and its limits."""
+    form, training, folds = stamps_of(card), card["training"], card["folds"]
+    hours = sum(fold.get("train_seconds", 0.0) for fold in folds) / 3600
+    first = folds[0]
+    lines = [
+        f"{card['task']}, {card['architecture']}: {training['survey']} {''.join(form.bands)}, "
+        f"{form.size} px of {form.pixel_scale:g} arcsec",
+        card.get("description", ""),
+        f"trained on {first['n_train']:,} stamps, {training['settings']['epochs']} epochs, {len(folds)} network(s), "
+        f"{hours:.1f} h, seed {card['seed']}",
+    ]
+    scores = card.get("test", card["metrics"])
+    if "auroc" in scores:
+        sample = "held-out fold" if "test" not in card else card["test"]["data"]
+        told = ", ".join(
+            f"{words} {scores[key]:.{digits}f}"
+            for key, words, digits in (
+                ("auroc", "AUROC", 4), ("tpr_at_fpr_1e-3", "TPR at FPR 1e-3", 3), ("tpr10", "TPR10", 3)
+            )
+        )  # fmt: skip
+        lines.append(f"{told} ({scores['n_lens']} lenses, {scores['n_nonlens']} others: {sample})")
+    return [line for line in (*lines, *card.get("limits", ())) if line]
+
+
 def read_card(bundle: str | Path, task: str = "") -> dict[str, Any]:
     """Return the card of a bundle.
 
     Parameters
     ----------
     bundle : path
-        The bundle's folder.
+        The bundle's folder, or a packaged model's name.
     task : str
         What the model is needed for, ``detector`` or ``regressor``; empty = either.
 
@@ -34,12 +85,13 @@ def read_card(bundle: str | Path, task: str = "") -> dict[str, Any]:
     ModelMismatch
         If it is a model for another task.
     """
-    path = Path(bundle) / "bundle.json"
+    path = find_bundle(bundle) / "bundle.json"
     try:
         card = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise InputError(
-            f"{bundle} is not a model bundle, or its training has not ended: cannot read {path} ({error})"
+            f"{bundle} is not a model bundle, or its training has not ended: cannot read {path} ({error}); "
+            f"packaged models are {', '.join(packaged_models()) or 'none'}"
         ) from None
     missing = [key for key in _KEYS if not isinstance(card, dict) or key not in card]
     if missing:

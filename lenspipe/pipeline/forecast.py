@@ -64,10 +64,10 @@ def estimate(stage: str, config: Config, workers: int) -> tuple[float, float]:
         for task in TASKS:
             section = section_of(config, task)
             if section.folds:
-                images = config.simulate.count * section.epochs * (section.folds - 1)
+                images = config.simulate.count * section.epochs * section.trained * (1 - 1 / section.folds)
                 images *= 0.5 if task == "regressor" else 1.0  # only lenses have targets
-                seconds += images * area / STAMPS_PER_SECOND[task] / min(workers, section.folds)
-                megabytes += section.folds * (95 if task == "detector" else 40)
+                seconds += images * area / STAMPS_PER_SECOND[task] / min(workers, section.trained)
+                megabytes += section.trained * (95 if task == "detector" else 40)
         return seconds, megabytes
     return 0.0, 0.0
 

@@ -30,6 +30,7 @@ def evaluate_bundle(bundle_path: Path, data: Path, out: Path, mc_samples: int, s
     out.mkdir(parents=True, exist_ok=True)
     measure = _evaluate_detector if bundle.task == "detector" else _evaluate_regressor
     metrics, table, shown, lines = measure(bundle, stamps, mc_samples, seed)
+    metrics["data"] = f"{len(table):,} simulated stamps of {stamps.survey}, set {stamps.data_hash}"
     write_json(out / "metrics.json", metrics)
     write_table(table, out / "predictions.parquet")
     data_shown = ReportData(

@@ -9,7 +9,7 @@ from lenspipe.config import Config
 from lenspipe.core.errors import InputError, ModelMismatch
 from lenspipe.core.survey import Survey, load_survey, same_scale
 from lenspipe.core.types import StampFormat
-from lenspipe.io.cards import check_same_stamps, read_card, stamps_of
+from lenspipe.io.cards import check_same_stamps, find_bundle, read_card, stamps_of
 from lenspipe.io.store import Store
 
 
@@ -87,7 +87,7 @@ def regressor_folder(config: Config, store: Store) -> Path | None:
 def _model_folder(task: str, given: str, folds: int, store: Store) -> Path | None:
     if given:
         read_card(given, task)  # a mistyped folder is told before anything runs
-        return Path(given)
+        return find_bundle(given)
     own = store.folder(task)
     return own if folds or (own / "bundle.json").exists() else None
 

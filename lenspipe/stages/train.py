@@ -41,7 +41,7 @@ def plan(config: Config, store: Store) -> list[Unit]:
             find_graded(table, section.graded_run)  # a mistake in it is told before anything runs
         inputs += section.graded
         settings = settings_of(config, f"train.{task}")
-        for fold in range(section.folds):
+        for fold in range(section.trained):
             units.append(Unit(f"{task}-fold-{fold}", {"task": task, "fold": fold}, inputs, settings))
     return units
 
@@ -122,7 +122,8 @@ def gather(config: Config, store: Store) -> Done:
     for task in TASKS:
         if section_of(config, task).folds:
             method = section_of(config, task).calibration
-            folder = write_bundle(store.folder(task), prior, calibration_method=method).path
+            trained = section_of(config, task).trained
+            folder = write_bundle(store.folder(task), prior, "", method, trained).path
             outputs += [
                 folder / name for name in ("bundle.json", "metrics.json", "oof.parquet", "history.csv")
             ]

@@ -19,7 +19,7 @@ from astropy.table import Table, vstack
 from lenspipe.core.errors import InputError, ModelMismatch
 from lenspipe.core.schema import SCHEMA_VERSION
 from lenspipe.core.version import code_version
-from lenspipe.io.cards import read_card
+from lenspipe.io.cards import find_bundle, read_card
 from lenspipe.io.files import digest, replacing, write_json
 from lenspipe.io.tables import read_table, write_table
 from lenspipe.training.calibrate import (
@@ -124,7 +124,7 @@ class Bundle:
 
 
 def load_bundle(path: str | Path) -> Bundle:
-    """Return a bundle; its networks are read when they are first needed.
+    """Return a bundle, by folder or packaged name; its networks are read when they are first needed.
 
     Raises
     ------
@@ -132,7 +132,7 @@ def load_bundle(path: str | Path) -> Bundle:
         If bundle.json or a network is missing, or a network is not the one that the bundle was written
         with; the message names the file.
     """
-    path = Path(path)
+    path = find_bundle(path)
     card = read_card(path)
     for name, expected in card["weights"].items():
         if not (path / name).is_file():
@@ -159,7 +159,11 @@ def load_bundle(path: str | Path) -> Bundle:
 
 
 def write_bundle(
-    folder: str | Path, lens_prior: float, description: str = "", calibration_method: str = "temperature"
+    folder: str | Path,
+    lens_prior: float,
+    description: str = "",
+    calibration_method: str = "temperature",
+    trained: int = 0,
 ) -> Bundle:
     """Join the folds in a folder to a bundle: metrics.json, history.csv, oof.parquet, bundle.json last.
 
@@ -173,6 +177,8 @@ def write_bundle(
         A line for the model's card.
     calibration_method : str
         Of a detector: ``temperature`` or ``isotonic``, see `calibrate.fit_calibration`.
+    trained : int
+        How many of the folds were trained; 0 = all.
 
     Raises
     ------
@@ -180,7 +186,7 @@ def write_bundle(
         If a fold is missing or the folds were not trained alike.
     """
     folder = Path(folder)
-    folds = _read_folds(folder)
+    folds = _read_folds(folder, trained)
     first = folds[0]
     oof = vstack([read_table(folder / f"fold-{k}.oof.parquet") for k in range(len(folds))])
     if first["task"] == "detector":
@@ -235,10 +241,10 @@ def look_closer(table: Mapping[str, np.ndarray], thresholds: Mapping[str, float 
     }
 
 
-def _read_folds(folder: Path) -> list[dict[str, Any]]:
+def _read_folds(folder: Path, trained: int) -> list[dict[str, Any]]:
     try:
         first = json.loads((folder / "fold-0.json").read_text())
-        count = first["settings"]["folds"]
+        count = trained or first["settings"]["folds"]
         folds = [first, *(json.loads((folder / f"fold-{k}.json").read_text()) for k in range(1, count))]
     except FileNotFoundError as error:
         raise InputError(f"{error.filename} is missing: this fold has not been trained") from None
@@ -258,6 +264,8 @@ def _calibrate_detector(
     """Return the calibration, fitted on all folds, and its worth on new data: each fold by the others' fit."""
     label, score, fold, group = (np.asarray(oof[name]) for name in ("label", "score", "fold", "group"))
     weight = np.asarray(oof["weight"]) if "weight" in oof.colnames else None
+    if len(np.unique(fold)) == 1:  # a held-out set: its halves check each other
+        fold = np.unique(group, return_inverse=True)[1] % 2
     after = cross_calibrate(label, score, fold, method, weight)
     calibration = {**fit_calibration(label, score, method, weight), "lens_prior": float(lens_prior)}
     return calibration, measure_calibration(label, score, after, group, seed)

@@ -27,19 +27,24 @@ class State:
         A row an epoch.
     best : list of ndarray
         Weights of the best epoch, where it is looked for.
+    seconds : float
+        How long all epochs took; not part of the history, which is the same on any machine.
     """
 
     hardness: np.ndarray
     epoch: int = 0
     history: list[dict[str, Any]] = field(default_factory=list)
     best: list[np.ndarray] = field(default_factory=list)
+    seconds: float = 0.0
 
 
 def save_checkpoint(path: Path, key: str, model: keras.Model, state: State) -> None:
     """Write the state after an epoch; `key` stands for the job that it belongs to."""
     arrays = {f"v{k:05d}": np.asarray(keras.ops.convert_to_numpy(v)) for k, v in enumerate(_variables(model))}
     arrays |= {f"b{k:05d}": value for k, value in enumerate(state.best)}
-    header = json.dumps({"key": key, "epoch": state.epoch, "history": state.history})
+    header = json.dumps(
+        {"key": key, "epoch": state.epoch, "history": state.history, "seconds": state.seconds}
+    )
     with replacing(path) as temporary, temporary.open("wb") as handle:
         np.savez(handle, header=np.frombuffer(header.encode(), np.uint8), hardness=state.hardness, **arrays)
 
@@ -59,7 +64,7 @@ def load_checkpoint(path: Path, key: str, model: keras.Model) -> State | None:
         for k, variable in enumerate(variables):
             variable.assign(saved[f"v{k:05d}"])
         best = [saved[name] for name in sorted(saved.files) if name.startswith("b")]
-        return State(saved["hardness"], header["epoch"], header["history"], best)
+        return State(saved["hardness"], header["epoch"], header["history"], best, header["seconds"])
 
 
 def _variables(model: keras.Model) -> list[Any]:

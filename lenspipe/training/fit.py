@@ -51,7 +51,7 @@ from lenspipe.training.targets import to_network
 
 OOF_PASSES = {"detector": 20, "regressor": 50}
 #: Settings that leave the weights as they are, or are told by the data's hash.
-NOT_TRAINED = {"threads", "data", "calibration", "graded", "graded_run"}
+NOT_TRAINED = {"threads", "data", "calibration", "graded", "graded_run", "train_folds"}
 
 
 def fit_fold(job: Mapping[str, Any], on_epoch: OnEpoch | None = None) -> dict[str, Any]:
@@ -90,7 +90,7 @@ def fit_fold(job: Mapping[str, Any], on_epoch: OnEpoch | None = None) -> dict[st
     part = Fold(name, task, job["fold"], seed, key, folder, stamps, truth, train, held_out, scenes)
     with over_devices(settings.devices), dtype_policy(choose_precision(settings.precision)):
         model = fuse_batch_norms(build())
-        history = train_epochs(model, part, settings, on_epoch)
+        state = train_epochs(model, part, settings, on_epoch)
     with dtype_policy("float32"):
         saved = build()
     saved.set_weights(model.get_weights())
@@ -98,7 +98,7 @@ def fit_fold(job: Mapping[str, Any], on_epoch: OnEpoch | None = None) -> dict[st
     rows = _predict_held_out(saved, name, stamps, held_out, job, settings)
     save_model(saved, folder / f"{name}.keras")
     write_table(rows, folder / f"{name}.oof.parquet")
-    _write_history(folder / f"{name}.history.csv", history)
+    _write_history(folder / f"{name}.history.csv", state.history)
     result = {
         "key": key,
         "fold": job["fold"],
@@ -118,7 +118,8 @@ def fit_fold(job: Mapping[str, Any], on_epoch: OnEpoch | None = None) -> dict[st
         "backend": keras.config.backend(),
         "n_train": len(train),
         "n_test": len(held_out),
-        "last_epoch": history[-1],
+        "last_epoch": state.history[-1],
+        "train_seconds": round(state.seconds, 1),
         "weights_hash": digest(folder / f"{name}.keras"),
     }
     write_json(folder / f"{name}.json", result)

@@ -65,10 +65,8 @@ class Fold:
     scenes: LiveSet | None = None
 
 
-def train(
-    model: keras.Model, fold: Fold, settings: TrainSection, on_epoch: OnEpoch | None = None
-) -> list[dict]:
-    """Run the epochs that are missing and return the history, a row an epoch.
+def train(model: keras.Model, fold: Fold, settings: TrainSection, on_epoch: OnEpoch | None = None) -> State:
+    """Run the epochs that are missing and return what the training then knows, its history among it.
 
     The model is left with the weights of the last epoch, averaged where `ema` asks for it; with `patience` with
     those of the epoch that did best on the held-out fold. Validation sees MC dropout, as prediction does.
@@ -110,6 +108,7 @@ def train(
                 state.best = model.get_weights()
         state.epoch += 1
         state.history.append(row)
+        state.seconds += time.monotonic() - started
         save_checkpoint(checkpoint, fold.key, learner, state)
         if settings.tensorboard:
             write_board(fold.folder / "tensorboard" / fold.name, state.history)
@@ -119,7 +118,7 @@ def train(
         model.set_weights(state.best)
     elif learner.optimizer.use_ema:
         learner.optimizer.finalize_variable_values(learner.trainable_variables)
-    return state.history
+    return state
 
 
 def compile_model(model: keras.Model, task: str, settings: TrainSection, steps: int) -> None:

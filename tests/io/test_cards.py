@@ -1,10 +1,21 @@
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
 from lenspipe.core.errors import InputError, ModelMismatch
 from lenspipe.core.types import StampFormat
-from lenspipe.io.cards import check_same_stamps, read_card, stamps_of
+from lenspipe.io import cards
+from lenspipe.io.cards import (
+    check_same_stamps,
+    choose_packaged,
+    describe_card,
+    find_bundle,
+    read_card,
+    stamps_of,
+)
 
 WHOLE = (
     '{"task": "detector", "architecture": "a", "bands": [], "pixel_scale": 1, "stamp_size": 1, "targets": {}, '
@@ -46,3 +57,55 @@ def test_models_for_other_stamps_cannot_work_together(other, message):
     check_same_stamps(alike)
     with pytest.raises(ModelMismatch, match=message):
         check_same_stamps([*alike, ("third", other)])
+
+
+@pytest.fixture
+def packaged(monkeypatch, tmp_path):
+    """Three packaged models, two of them detectors of one survey."""
+    for name, task, survey, tpr in (
+        ("des-a", "detector", "des", 0.5), ("des-b", "detector", "des", 0.7), ("des-r", "regressor", "des", 0.9)
+    ):  # fmt: skip
+        card = json.loads(WHOLE) | {"task": task, "training": {"survey": survey, "settings": {"epochs": 2}}}
+        card |= {"metrics": {"tpr_at_fpr_1e-3": tpr}, "seed": 3, "bands": ["g"]}
+        card["folds"] = [{"n_train": 1000, "train_seconds": 1800.0}] * 2
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "bundle.json").write_text(json.dumps(card))
+    monkeypatch.setattr(cards, "packaged_models", lambda: {p.name: p for p in sorted(tmp_path.iterdir())})
+    return tmp_path
+
+
+def test_the_best_packaged_model_of_a_survey_is_chosen(packaged):
+    assert choose_packaged("detector", "des") == "des-b"
+    assert choose_packaged("regressor", "des") == "des-r"
+    assert choose_packaged("detector", "lsst") == ""
+
+
+def test_a_packaged_model_is_found_by_its_name_and_a_folder_comes_first(packaged, monkeypatch):
+    assert find_bundle("des-a") == packaged / "des-a"
+    assert read_card("des-r", "regressor")["seed"] == 3
+    with pytest.raises(InputError, match="packaged models are des-a, des-b, des-r"):
+        read_card("des-x")
+    (packaged / "here" / "des-a").mkdir(parents=True)
+    monkeypatch.chdir(packaged / "here")
+    assert find_bundle("des-a") == Path("des-a")
+
+
+def test_a_card_is_told_in_words(packaged):
+    card = read_card("des-a") | {"limits": ["des only"]}
+    card["metrics"] = {"auroc": 0.9, "tpr_at_fpr_1e-3": 0.5, "tpr10": 0.2, "n_lens": 5, "n_nonlens": 6}
+    told = "\n".join(describe_card(card))
+    for words in (
+        "des g, 1 px of 1 arcsec",
+        "1,000 stamps, 2 epochs, 2 network(s), 1.0 h, seed 3",
+        "AUROC 0.9000",
+    ):
+        assert words in told
+    assert told.endswith("des only")
+
+
+def test_every_packaged_model_has_a_whole_card():
+    for name, folder in cards.packaged_models().items():
+        card = read_card(folder)
+        assert name.startswith(card["training"]["survey"])
+        assert {"test", "limits"} <= set(card), name
+        assert sum(path.stat().st_size for path in folder.iterdir()) < 60e6
