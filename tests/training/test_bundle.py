@@ -9,7 +9,7 @@ import pytest
 
 from lenspipe.core.errors import InputError, ModelMismatch
 from lenspipe.io.tables import read_table
-from lenspipe.training.bundle import load_bundle
+from lenspipe.training.bundle import load_bundle, write_bundle
 from lenspipe.training.datasets import load_stamps
 from lenspipe.training.load import load_model
 from lenspipe.training.metrics import detector_metrics
@@ -39,6 +39,18 @@ def test_each_sample_is_out_of_fold_once_and_metrics_are_of_those_rows(detector,
     for group in set(oof["group"]):
         assert len(set(oof["fold"][oof["group"] == group])) == 1
     assert detector.metrics["auroc"] == detector_metrics(oof)["auroc"]
+
+
+def test_one_network_with_a_held_out_set_is_a_bundle_too(detector, tmp_path):
+    for path in detector.path.glob("fold-0.*"):
+        shutil.copy(path, tmp_path)
+    with pytest.raises(InputError, match=r"fold-1.json is missing"):
+        write_bundle(tmp_path, 1e-3)
+    alone = write_bundle(tmp_path, 1e-3, trained=1)
+    assert [path.name for path in alone.weights] == ["fold-0.keras"]
+    assert alone.metrics["n_lens"] + alone.metrics["n_nonlens"] == alone.card["folds"][0]["n_test"]
+    assert alone.card["folds"][0]["train_seconds"] > 0
+    assert 0 <= alone.metrics["ece"] <= 1
 
 
 def test_a_regressor_has_metrics_and_a_scale_for_each_target(regressor):
