@@ -104,7 +104,8 @@ def _copy_group(old: h5py.Group, new: h5py.Group, source: Path) -> None:
             continue
         values = item[()]
         if values.dtype == np.float32:
-            values = values.astype(np.float16)
+            with np.errstate(over="ignore"):
+                values = values.astype(np.float16)
             if not np.isfinite(values).all():
                 raise InputError(f"{source}: {item.name} has weights that half precision cannot hold")
         new.create_dataset(name, data=values).attrs.update(item.attrs)
