@@ -158,3 +158,14 @@ def test_paths_become_absolute_and_names_stay(tmp_path, monkeypatch):
 def test_stamps_are_either_simulated_or_cut_from_images():
     with pytest.raises(ConfigError, match=r"simulate: count and into exclude each other.*images$"):
         config_from({"simulate": {"count": 4, "into": "run"}})
+
+
+@pytest.mark.parametrize("task", ["detector", "regressor"])
+def test_live_stamps_have_no_masks(task):
+    words = [f"train.{task}.live=true", f'train.{task}.channels=["noise", "mask"]']
+    with pytest.raises(
+        ConfigError, match=rf'train\.{task}: live stamps have no unusable pixels: .* "mask" of'
+    ):
+        load_config(None, words)
+    for word in words:
+        load_config(None, [word])

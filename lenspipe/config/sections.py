@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from lenspipe.config.base import Section
 from lenspipe.config.simulation import SimulateSection
@@ -93,9 +93,10 @@ class TrainSection(Section):
         description="network by name: resnet50 (default), inception_detector, cmu_deeplens, lensdetectnet, "
         "efficientnet or swift for the detector, inception for the regressor",
     )
-    channels: tuple[Literal["noise"], ...] = Field(
+    channels: tuple[Literal["noise", "mask"], ...] = Field(
         (),
-        description="what the network sees beside the bands: noise = a channel per band with its noise level",
+        description="what the network sees beside the bands: noise = a channel per band with its noise level, "
+        "mask = one with the pixels that could not be used",
     )
     folds: int = Field(0, ge=0, description="number of folds; 0 = this network is not trained")
     train_folds: int = Field(
@@ -160,6 +161,12 @@ class TrainSection(Section):
         if len(set(names)) < len(names):
             raise ValueError("each channel can be given once")
         return names
+
+    @model_validator(mode="after")
+    def _live_stamps_have_no_masks(self) -> TrainSection:
+        if self.live and "mask" in self.channels:
+            raise ValueError('live stamps have no unusable pixels: leave out live, or "mask" of channels')
+        return self
 
     @field_validator("data", mode="before")
     @classmethod

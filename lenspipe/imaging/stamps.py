@@ -219,3 +219,23 @@ def stack_bands(bands: Sequence[Stamps]) -> Stamps:
         flags[padded] |= int(Flag.PADDED)
     noise = np.stack([stamps.noise_sigma for stamps in bands], axis=-1)
     return Stamps(flux, noise, flags, rows, columns, np.max([stamps.bad for stamps in bands], axis=0), mask)
+
+
+def mend_stamps(flux: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Return stamps (n, y, x, band), float32, as `stack_bands` leaves them where pixels cannot be used.
+
+    Parameters
+    ----------
+    flux : ndarray (n, y, x, band)
+        Also of what nobody sees.
+    mask : ndarray (n, y, x, band), uint8
+        0, `FILLED` or `BEYOND`.
+    """
+    out = np.array(flux, np.float32)
+    for b in range(out.shape[-1]):
+        spoilt = np.flatnonzero(mask[..., b].any(axis=(1, 2)))
+        if len(spoilt):
+            holes = mask[spoilt, ..., b]
+            mended = cutout.fill_bad_pixels(np.where(holes == 0, out[spoilt, ..., b], np.float32(np.nan)))
+            out[spoilt, ..., b] = np.where((holes == BEYOND) | np.isnan(mended), np.float32(0), mended)
+    return out

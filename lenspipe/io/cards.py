@@ -106,6 +106,11 @@ def stamps_of(card: dict[str, Any]) -> StampFormat:
     return StampFormat(tuple(card["bands"]), int(card["stamp_size"]), float(card["pixel_scale"]))
 
 
+def needs_mask(card: dict[str, Any]) -> bool:
+    """Tell whether a model looks at which pixels could not be used."""
+    return "mask" in card["training"].get("settings", {}).get("channels", ())
+
+
 def check_same_stamps(models: Sequence[tuple[str | Path, StampFormat]]) -> None:
     """Refuse models, given as (bundle, its stamps), that cannot look at the same stamps.
 

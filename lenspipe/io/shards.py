@@ -1,11 +1,11 @@
 """Shards: stamps stored in HDF5, one writer a file, written whole or not at all.
 
 Layout (contract, "Simulated sets"): dataset ``image`` float32 (n, y, x, band) [nJy per pixel], ``noise_sigma`` float32
-(n, band); of stamps cut from images also ``pixel_mask`` uint8 (n, y, x, band; 1 = the pixel could not be used and was
-filled from its neighbours, 2 = it lies beyond the image and is zero), ``psf_fwhm`` [arcsec] and ``electrons_per_njy``,
+(n, band); ``pixel_mask`` uint8 (n, y, x, band; 1 = the pixel could not be used and was filled from its neighbours, 2 =
+it lies beyond the image and is zero); of stamps cut from images also ``psf_fwhm`` [arcsec] and ``electrons_per_njy``,
 float32 (n, band), where each was cut, and, where the survey gives PSF images, these: ``psf_image`` float32
 (m, band, k, k), each distinct set once, and ``psf_index`` int32 (n,); attributes ``bands``, ``pixel_scale`` [arcsec],
-``zero_point``, ``survey``, ``seed``, ``schema_version``.
+``zero_point``, ``survey``, ``seed``, ``schema_version``. Files of earlier versions may lack ``pixel_mask``.
 """
 
 from __future__ import annotations
@@ -165,14 +165,20 @@ def _describe(file: h5py.File, bands: tuple[str, ...], pixel_scale: float, surve
 
 
 def read_shard(path: str | Path, rows: slice | np.ndarray | None = None, masks: bool = False) -> Shard:
-    """Return the stamps of a shard, or some of its rows (in increasing order); their masks if asked for and there.
+    """Return the stamps of a shard, or some of its rows (in increasing order); their masks if asked for.
 
     Raises
     ------
     InputError
-        If the file is missing or is not a shard.
+        If the file is missing or is not a shard, or lacks the masks that are asked for: without them nobody knows
+        which of its pixels were filled.
     """
     selection = slice(None) if rows is None else rows
+    if masks and not has_masks(path):
+        raise InputError(
+            f'{path} has no pixel_mask, which a network with the channel "mask" looks at; an earlier version wrote '
+            "it: simulate or ingest it again"
+        )
     try:
         with h5py.File(path, "r") as file:
             return Shard(
@@ -184,10 +190,23 @@ def read_shard(path: str | Path, rows: slice | np.ndarray | None = None, masks: 
                 seed=int(file.attrs["seed"]),
                 **{name: file[name][selection] for name in _OPTIONAL if name in file},
                 psf_image=file["psf_image"][:] if "psf_image" in file else None,
-                mask=file[_MASK][selection] if masks and _MASK in file else None,
+                mask=file[_MASK][selection] if masks else None,
             )
     except (OSError, KeyError) as error:
-        raise InputError(f"{path} is not a readable shard of stamps ({error}); make it again") from None
+        raise _unreadable(path, error) from None
+
+
+def has_masks(path: str | Path) -> bool:
+    """Tell whether a shard tells which pixels could not be used; `InputError` if it cannot be read."""
+    try:
+        with h5py.File(path, "r") as file:
+            return _MASK in file
+    except OSError as error:
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: str | Path, error: Exception) -> InputError:
+    return InputError(f"{path} is not a readable shard of stamps ({error}); make it again")
 
 
 def iterate_shard(

@@ -1,6 +1,6 @@
 """What all architectures share: inputs, stretch, augmentation, then trunk and head as sub-models.
 
-``image, noise_sigma -> stretch (-> more channels) -> sky_symmetry -> trunk -> head``. The trunk is
+``image, noise_sigma (, mask) -> stretch (-> more channels) -> sky_symmetry -> trunk -> head``. The trunk is
 deterministic at prediction and runs once per stamp; the head holds the dropout and runs once per pass.
 """
 
@@ -9,14 +9,15 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import keras
 
-from lenspipe.networks.layers import NoiseChannel, SkySymmetry, Stretch
+from lenspipe.networks.layers import MaskChannel, NoiseChannel, SkySymmetry, Stretch
 
-#: What a trunk may see beside the stretched bands, by name: layers of (stretched image, noise_sigma), each of
-#: which appends a channel per band.
-CHANNELS: dict[str, type[keras.layers.Layer]] = {"noise": NoiseChannel}
+#: What a trunk may see beside the stretched bands, by name: layers of (stretched image, their `source` among the
+#: network's inputs), each of which appends a channel per band.
+CHANNELS: dict[str, type[NoiseChannel] | type[MaskChannel]] = {"noise": NoiseChannel, "mask": MaskChannel}
 
 
 @contextmanager
@@ -38,6 +39,11 @@ def input_channels(bands: int, channels: Sequence[str]) -> int:
     return bands * (1 + len(channels))
 
 
+def name_inputs(image: Any, noise_sigma: Any, mask: Any = None) -> dict[str, Any]:
+    """Return arrays by the names of the inputs that they are for; a mask only where there is one."""
+    return {"image": image, "noise_sigma": noise_sigma} | ({} if mask is None else {"mask": mask})
+
+
 def assemble(
     trunk: keras.Model,
     head: keras.Model,
@@ -49,24 +55,29 @@ def assemble(
 ) -> keras.Model:
     """Return the whole model of a `trunk` (stamp to features) and a `head` (features to output).
 
-    The trunk takes stamps of `input_channels` channels: the bands, then those of each of `channels`.
+    The trunk takes stamps of `input_channels` channels: the bands, then those of each of `channels`. With the
+    channel "mask" the model has the input ``mask`` (n, size, size, bands), uint8, 0 = good, as shards store it.
     """
-    image = keras.Input((size, size, bands), name="image", dtype="float32")
-    noise_sigma = keras.Input((bands,), name="noise_sigma", dtype="float32")
+    stamp = (size, size, bands)
+    inputs = name_inputs(
+        keras.Input(stamp, name="image", dtype="float32"),
+        keras.Input((bands,), name="noise_sigma", dtype="float32"),
+        keras.Input(stamp, name="mask", dtype="uint8") if "mask" in channels else None,
+    )
     # float32 whatever the policy: fluxes span more decades than bfloat16 resolves
-    x = Stretch(name="stretch", dtype="float32")(image, noise_sigma)
+    x = Stretch(name="stretch", dtype="float32")(inputs["image"], inputs["noise_sigma"])
     for channel in channels:
-        x = CHANNELS[channel](name=f"{channel}_channel", dtype="float32")(x, noise_sigma)
+        layer = CHANNELS[channel](name=f"{channel}_channel", dtype="float32")
+        x = layer(x, inputs[layer.source])
     x = SkySymmetry(seed=seed, name="sky_symmetry", dtype="float32")(x)
-    return keras.Model({"image": image, "noise_sigma": noise_sigma}, head(trunk(x)), name=name)
+    return keras.Model(inputs, head(trunk(x)), name=name)
 
 
 def trunk_of(model: keras.Model) -> keras.Model:
     """Return the deterministic part of a model: inputs to features, without augmentation."""
-    image, noise_sigma = (keras.Input(t.shape[1:], name=t.name, dtype="float32") for t in model.inputs)
-    x = model.get_layer("stretch")(image, noise_sigma)
+    inputs = {t.name: keras.Input(t.shape[1:], name=t.name, dtype=t.dtype) for t in model.inputs}
+    x = model.get_layer("stretch")(inputs["image"], inputs["noise_sigma"])
     for layer in model.layers:  # in the order in which they were called
         if isinstance(layer, tuple(CHANNELS.values())):
-            x = layer(x, noise_sigma)
-    features = model.get_layer("trunk")(x)
-    return keras.Model({"image": image, "noise_sigma": noise_sigma}, features, name="features")
+            x = layer(x, inputs[layer.source])
+    return keras.Model(inputs, model.get_layer("trunk")(x), name="features")

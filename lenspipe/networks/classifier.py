@@ -48,8 +48,8 @@ def build_classifier(
     Returns
     -------
     keras.Model
-        ``{"image": (n, size, size, bands), "noise_sigma": (n, bands)}`` [nJy per pixel] to
-        (n, 2): probabilities of non-lens and lens.
+        ``{"image": (n, size, size, bands), "noise_sigma": (n, bands)}`` [nJy per pixel], with the channel
+        "mask" also ``"mask"`` (n, size, size, bands), to (n, 2): probabilities of non-lens and lens.
     """
     with seeded_weights(seed):
         trunk = build_trunk(size, input_channels(bands, channels))

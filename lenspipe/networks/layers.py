@@ -81,6 +81,9 @@ class NoiseChannel(keras.layers.Layer):
         Factor of the result.
     """
 
+    #: The input of the network that is appended.
+    source = "noise_sigma"
+
     def __init__(self, unit: float = 1.0, scale: float = 0.5, **kwargs):
         super().__init__(**kwargs)
         if not unit > 0:
@@ -100,6 +103,26 @@ class NoiseChannel(keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "unit": self.unit, "scale": self.scale}
+
+
+@keras.saving.register_keras_serializable(package="lenspipe")
+class MaskChannel(keras.layers.Layer):
+    """Append for each band a channel that is 1 where a pixel could not be used, and 0 where it could.
+
+    Filled from its neighbours such a pixel looks like sky or like a smooth galaxy; with this a network knows that
+    nothing was seen there. This way round an ordinary stamp appends zeros: convolutions, which surround stamps with
+    zeros, find no edge in it, and no bias has to make up for it.
+    """
+
+    #: The input of the network that is appended.
+    source = "mask"
+
+    def call(self, image, pixel_mask):  # "mask" would be Keras' own, of steps in time
+        """Append `pixel_mask` (n, y, x, b), 0 = good, to the stretched `image` (n, y, x, c)."""
+        return ops.concatenate([image, ops.cast(ops.not_equal(pixel_mask, 0), image.dtype)], axis=-1)
+
+    def compute_output_shape(self, image_shape, pixel_mask_shape):
+        return (*image_shape[:-1], image_shape[-1] + pixel_mask_shape[-1])
 
 
 @keras.saving.register_keras_serializable(package="lenspipe")

@@ -9,9 +9,9 @@ import numpy as np
 from lenspipe.config import RealismSection
 from lenspipe.core.rng import stream, uniforms
 from lenspipe.core.survey import Survey
-from lenspipe.imaging.cutout import fill_bad_pixels
 from lenspipe.imaging.noise import correlate_bands
 from lenspipe.imaging.observe import noise_sigma
+from lenspipe.imaging.stamps import BEYOND, FILLED, mend_stamps
 
 #: Cosmic rays left in a coadd: how many, length [px], brightness per pixel [sky noise].
 _RAYS, _RAY_LENGTH, _RAY_SIGMA = (1, 3), (2.0, 14.0), (8.0, 60.0)
@@ -121,17 +121,26 @@ def spoil(
         Those that have their cosmic rays already.
     """
     u = uniforms(seed, "faults", sample_ids, 6)
-    n_bands = image.shape[-1]
     out = saturate(image, full, realism.bleeding)
     out = strike(out, sky_sigma, seed, sample_ids, ~struck & (u[:, 0] < realism.cosmic_rays), central=False)
+    return mend_stamps(out, draw_masks(seed, sample_ids, image.shape[1], image.shape[-1], realism))
+
+
+def draw_masks(
+    seed: int, sample_ids: np.ndarray, size: int, bands: int, realism: RealismSection
+) -> np.ndarray:
+    """Return which pixels (n, size, size, bands) `spoil` takes away, as `imaging.stamps` says it: uint8.
+
+    `FILLED` where `realism.masked` makes them unusable, `BEYOND` all over a missing band; else 0.
+    """
+    u = uniforms(seed, "faults", sample_ids, 6)
+    mask = np.zeros((len(u), size, size, bands), np.uint8)
     for k in np.flatnonzero(u[:, 2] < realism.masked):
-        band = int(u[k, 3] * n_bands)
-        bad = _bad_pixels(stream(seed, "bad pixels", int(sample_ids[k])), image.shape[1])
-        (filled,) = fill_bad_pixels(np.where(bad, np.float32(np.nan), out[k, :, :, band])[None])
-        out[k, :, :, band] = np.nan_to_num(filled, nan=0.0)
-    for k in np.flatnonzero((u[:, 4] < realism.missing_bands) & (n_bands > 1)):
-        out[k, :, :, int(u[k, 5] * n_bands)] = 0.0
-    return out
+        bad = _bad_pixels(stream(seed, "bad pixels", int(sample_ids[k])), size)
+        mask[k, ..., int(u[k, 3] * bands)][bad] = FILLED
+    for k in np.flatnonzero((u[:, 4] < realism.missing_bands) & (bands > 1)):
+        mask[k, ..., int(u[k, 5] * bands)] = BEYOND
+    return mask
 
 
 def _rays(rng: np.random.Generator, size: int, central: bool) -> np.ndarray:

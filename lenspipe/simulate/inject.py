@@ -16,6 +16,7 @@ from astropy.table import Table
 
 from lenspipe.core.rng import stream, uniforms
 from lenspipe.core.survey import NJY_ZERO_POINT, Survey
+from lenspipe.imaging.stamps import mend_stamps
 from lenspipe.io.shards import Shard
 from lenspipe.simulate.hosts import describe_hosts, likeness
 from lenspipe.simulate.measure import measure_arcs
@@ -50,7 +51,7 @@ def inject(
     ----------
     stamps : Shard
         Galaxies cut from images. Its PSF (width and image) and gain are used where it has them, the survey's
-        where they are not given or NaN.
+        where they are not given or NaN. Of pixels that its mask says could not be used, arcs are not seen either.
     survey : Survey
     seed : int
     sample_ids : sequence of int (n,)
@@ -71,7 +72,7 @@ def inject(
     image : ndarray (n, y, x, b), float32
         Unchanged where nothing was painted.
     arcs : ndarray (n, y, x, b), float32
-        What was painted, without noise [nJy per pixel].
+        What was painted, without noise, also behind unusable pixels [nJy per pixel].
     truth : Table
         Columns of contract.md but shard and row, of the galaxies as measured; ``reason`` says why nothing
         was painted (``kind`` is then ``galaxy``), and is empty otherwise.
@@ -128,7 +129,8 @@ def inject(
     out = np.asarray(image, np.float32).copy()
     for k in done:
         normal = stream(seed, f"inject/noise/{kind}", int(ids[k])).standard_normal(arcs[k].shape)
-        out[k] += (arcs[k] + normal * np.sqrt(arcs[k] / gain[k])).astype(np.float32)
+        light = (arcs[k] + normal * np.sqrt(arcs[k] / gain[k])).astype(np.float32)
+        out[k] += light if stamps.mask is None else mend_stamps(light[None], stamps.mask[k : k + 1])[0]
     return out, arcs, truth
 
 

@@ -12,7 +12,7 @@ from lenspipe.config import PLAIN, RealismSection, SimulateSection
 from lenspipe.core.errors import ConfigError
 from lenspipe.core.rng import uniforms
 from lenspipe.core.survey import Survey
-from lenspipe.simulate.artifacts import draw_noise, spoil, strike
+from lenspipe.simulate.artifacts import draw_masks, draw_noise, spoil, strike
 from lenspipe.simulate.colours import flux_njy
 from lenspipe.simulate.field import draw_neighbours, draw_satellites
 from lenspipe.simulate.lookalike import are_struck, surround
@@ -97,6 +97,18 @@ def redraw(
                 seen = spoil(seen, sky, survey.saturation(bands), seed, ids, effects, struck)
             image[rows] = seen
     return image
+
+
+def mask_stamps(
+    seed: int, sample_ids: Sequence[int] | np.ndarray, section: SimulateSection, n_bands: int, size: int
+) -> np.ndarray:
+    """Return which pixels (n, size, size, n_bands), uint8, of simulated stamps could not be used.
+
+    As *ingest* tells it of stamps cut from images (`imaging.stamps`): 0 good, else filled or zero. Parameters are
+    those of `simulate_stamps` that made the stamps.
+    """
+    faults = PLAIN if section.noiseless else section.effects()
+    return draw_masks(seed, np.asarray(sample_ids), size, n_bands, faults)
 
 
 def draw_truth(

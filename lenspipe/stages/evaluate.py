@@ -25,7 +25,7 @@ def evaluate_bundle(bundle_path: Path, data: Path, out: Path, mc_samples: int, s
     from lenspipe.training.datasets import load_stamps
 
     bundle = load_bundle(bundle_path)
-    stamps = load_stamps(data, lenses_only=bundle.task == "regressor")
+    stamps = load_stamps(data, bundle.task == "regressor", bundle.needs_mask)
     bundle.check(stamps.bands, stamps.pixel_scale, stamps.size)
     out.mkdir(parents=True, exist_ok=True)
     measure = _evaluate_detector if bundle.task == "detector" else _evaluate_regressor
@@ -51,7 +51,7 @@ def _evaluate_detector(bundle, stamps, mc_samples: int, seed: int):
     from lenspipe.training.metrics import roc_by_threshold, roc_curves, roc_points, score_metrics
     from lenspipe.training.predict import score_stamps
 
-    scores = score_stamps(bundle, stamps.image, stamps.noise_sigma, mc_samples, seed, 64)
+    scores = score_stamps(bundle, **stamps.inputs, mc_samples=mc_samples, seed=seed)
     label, table = stamps.labels(), stamps.traits()
     table["label"], table["score"] = label, scores.score
     table["score_err"], table["p_lens"] = scores.score_err, scores.p_lens
@@ -113,7 +113,7 @@ def _evaluate_regressor(bundle, stamps, mc_samples: int, seed: int):
     from lenspipe.training.predict import sample_posteriors
     from lenspipe.training.targets import to_network
 
-    posteriors = sample_posteriors(bundle, stamps.image, stamps.noise_sigma, max(2, mc_samples), seed, 64)
+    posteriors = sample_posteriors(bundle, **stamps.inputs, mc_samples=max(2, mc_samples), seed=seed)
     names = list(posteriors)
     true = stamps.targets(names)
     transformed = to_network(true, names)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -67,8 +66,10 @@ def _score_shard(unit: Unit, config: Config, store: Store) -> Done:
     path = ingest.shard_path(config, store, unit.name)
     if not path.exists():  # the whole tile is in quarantine
         return Done((), {"scored": 0})
-    score = _scorer(config, store)
-    table = _join([score(part.image, part.noise_sigma) for part in iterate_shard(path)])
+    bundles = _open_detectors(config, store)
+    masks = any(bundle.needs_mask for bundle in bundles)
+    parts = iterate_shard(path, masks=masks)
+    table = _join([_score(bundles, part.image, part.noise_sigma, part.mask, config) for part in parts])
     write_table(table, scores_path(store, unit.name))
     return Done((scores_path(store, unit.name),), {"scored": len(table)})
 
@@ -78,7 +79,7 @@ def _score_images(unit: Unit, config: Config, store: Store) -> Done:
     from lenspipe.io.shards import writing_shard
     from lenspipe.io.tables import write_table
 
-    survey, form, score = load_survey(config.survey), stamp_format(config), _scorer(config, store)
+    survey, form, bundles = load_survey(config.survey), stamp_format(config), _open_detectors(config, store)
     outputs = (
         ingest.shard_path(config, store, unit.name),
         ingest.objects_path(config, store, unit.name),
@@ -88,7 +89,7 @@ def _score_images(unit: Unit, config: Config, store: Store) -> Done:
     try:
         with writing_shard(outputs[0], form, survey.name, config.run.seed) as shard:
             for piece in read_pieces(tile_of(unit), survey, form, config):
-                table = score(piece.flux, piece.noise_sigma)
+                table = _score(bundles, piece.flux, piece.noise_sigma, piece.mask, config)
                 chosen = np.asarray(table["score"]) >= config.catalog.threshold
                 local = (piece.flux, piece.mask, piece.noise_sigma, piece.psf_fwhm, piece.electrons_per_njy)
                 shard.append(*(values[chosen] for values in local), piece.psf_image)
@@ -105,33 +106,36 @@ def _score_images(unit: Unit, config: Config, store: Store) -> Done:
     return Done(outputs, counts, (*ledger.rejected, *name_duplicates(tile_of(unit))))
 
 
-def _scorer(config: Config, store: Store) -> Callable[[np.ndarray, np.ndarray], Any]:
-    """Return a function from stamps and noise to their table of scores."""
+def _open_detectors(config: Config, store: Store) -> list[Any]:
+    """Return the bundles that score the run's stamps."""
+    bundles, form = [open_bundle(folder) for folder in detector_folders(config, store)], stamp_format(config)
+    for bundle in bundles:
+        bundle.check(form.bands, form.pixel_scale, form.size)
+    return bundles
+
+
+def _score(
+    bundles: list[Any], image: np.ndarray, noise_sigma: np.ndarray, mask: np.ndarray | None, config: Config
+) -> Any:
+    """Return the table of the scores of some stamps."""
     from astropy.table import Table
 
     from lenspipe.training.committee import score_committee
 
-    bundles, form = [open_bundle(folder) for folder in detector_folders(config, store)], stamp_format(config)
-    for bundle in bundles:
-        bundle.check(form.bands, form.pixel_scale, form.size)
-    section, prior = config.find, load_survey(config.survey).lens_prior
-
-    def score(image: np.ndarray, noise_sigma: np.ndarray) -> Any:
-        scores = score_committee(
-            bundles,
-            image,
-            noise_sigma,
-            section.mc_samples,
-            config.run.seed,
-            section.batch_size,
-            lens_prior=prior,
-        )
-        table = Table({"score": scores.score, "score_err": scores.score_err, "p_lens": scores.p_lens})
-        for fold in range(scores.score_fold.shape[1]):
-            table[f"score_fold_{fold}"] = scores.score_fold[:, fold]
-        return table
-
-    return score
+    scores = score_committee(
+        bundles,
+        image,
+        noise_sigma,
+        config.find.mc_samples,
+        config.run.seed,
+        config.find.batch_size,
+        lens_prior=load_survey(config.survey).lens_prior,
+        mask=mask,
+    )
+    table = Table({"score": scores.score, "score_err": scores.score_err, "p_lens": scores.p_lens})
+    for fold in range(scores.score_fold.shape[1]):
+        table[f"score_fold_{fold}"] = scores.score_fold[:, fold]
+    return table
 
 
 def _join(tables: list[Any]) -> Any:

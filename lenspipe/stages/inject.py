@@ -15,7 +15,7 @@ from lenspipe.core.errors import ConfigError, InputError, ModelMismatch
 from lenspipe.core.schema import Flag
 from lenspipe.core.survey import Survey, load_survey, same_scale
 from lenspipe.imaging.astrometry import sky_groups
-from lenspipe.io.shards import Shard, read_shard
+from lenspipe.io.shards import Shard, has_masks, read_shard
 
 #: An object gives up to three stamps: with arcs, with the same source unlensed beside it, and as it is.
 KINDS = ("lens", "companion", "galaxy")
@@ -85,7 +85,10 @@ def inject_stamps(path: Path, config: Config) -> tuple[Shard, Table]:
     from lenspipe.simulate.inject import inject
 
     survey, seed = load_survey(config.survey), config.run.seed
-    real, objects = read_shard(path), read_table(path.with_suffix(".parquet"))
+    real = read_shard(
+        path, masks=has_masks(path)
+    )  # without, networks that see masks cannot be trained on them
+    objects = read_table(path.with_suffix(".parquet"))
     _check(real, survey, path)
     hosts = numbers_of(objects)
     reference = draw_reference(survey, seed, real.bands, config.simulate.min_snr)

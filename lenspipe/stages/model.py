@@ -54,7 +54,8 @@ def work(unit: Unit, config: Config, store: Store) -> Done:
     rows = np.flatnonzero(np.asarray(read_table(scores_path)["score"]) >= config.catalog.threshold)
     objects = read_table(ingest.objects_path(config, store, unit.name))
     bundle = open_bundle(regressor_folder(config, store))
-    stamps = iterate_shard(ingest.shard_path(config, store, unit.name), np.asarray(objects["stamp"])[rows])
+    path, stored = ingest.shard_path(config, store, unit.name), np.asarray(objects["stamp"])[rows]
+    stamps = iterate_shard(path, stored, masks=bundle.needs_mask)
     table = vstack([_sample(bundle, shard, config) for shard in stamps], metadata_conflicts="silent")
     table.add_column(rows, name="row", index=0)
     path = posteriors_path(store, unit.name)
@@ -71,7 +72,13 @@ def _sample(bundle, shard: Shard, config: Config):
     bundle.check(shard.bands, shard.pixel_scale, shard.image.shape[1])
     section, table = config.model, Table()
     posteriors = sample_posteriors(
-        bundle, shard.image, shard.noise_sigma, section.mc_samples, config.run.seed, section.batch_size
+        bundle,
+        shard.image,
+        shard.noise_sigma,
+        section.mc_samples,
+        config.run.seed,
+        section.batch_size,
+        shard.mask,
     )
     for target, posterior in posteriors.items():
         table[target] = posterior.median

@@ -52,7 +52,8 @@ def predict_table(
     form = stamps_of(bundles[0].card)
     rejected: list[Quarantined] = []
     parts = []
-    for table, shard in _read_stamps(data, form, survey, resample, rejected):
+    masks = any(bundle.needs_mask for bundle in bundles)
+    for table, shard in _read_stamps(data, form, survey, resample, masks, rejected):
         for bundle in bundles:
             bundle.check(shard.bands, shard.pixel_scale, shard.image.shape[1])
         if detectors:
@@ -67,7 +68,9 @@ def predict_table(
     return len(table), len(rejected)
 
 
-def _read_stamps(data, form: StampFormat, survey: str, resample: bool, rejected: list) -> Iterator:
+def _read_stamps(
+    data, form: StampFormat, survey: str, resample: bool, masks: bool, rejected: list
+) -> Iterator:
     """Yield (table of object_id and, for images, tile, ra, dec; shard) of each shard or image."""
     from astropy.table import Table
 
@@ -77,7 +80,7 @@ def _read_stamps(data, form: StampFormat, survey: str, resample: bool, rejected:
     folders = [path for path in data if any(Path(path).glob("shard-*.h5"))]
     for folder in folders:
         for path in list_shards(folder):
-            shard = read_shard(path)
+            shard = read_shard(path, masks=masks)
             ids = [f"{path.stem}-{row:05d}" for row in range(len(shard.image))]
             yield Table({"object_id": np.array(ids, str)}), shard
     images = [path for path in data if path not in folders]
@@ -103,7 +106,8 @@ def _read_stamps(data, form: StampFormat, survey: str, resample: bool, rejected:
 def _add_posteriors(table, bundle, shard, mc_samples: int, seed: int) -> None:
     from lenspipe.training.predict import sample_posteriors
 
-    posteriors = sample_posteriors(bundle, shard.image, shard.noise_sigma, max(2, mc_samples), seed, 64)
+    stamps = (shard.image, shard.noise_sigma)
+    posteriors = sample_posteriors(bundle, *stamps, max(2, mc_samples), seed, 64, shard.mask)
     for target, posterior in posteriors.items():
         table[target] = posterior.median
         for part in ("err_lo", "err_hi", "aleatoric", "epistemic"):
@@ -114,7 +118,8 @@ def _add_scores(table, bundles, shard, mc_samples: int, seed: int, survey: str) 
     from lenspipe.training.committee import score_committee
 
     prior = load_survey(survey).lens_prior if survey else None  # None: that of the survey it was trained for
-    scores = score_committee(bundles, shard.image, shard.noise_sigma, mc_samples, seed, 64, lens_prior=prior)
+    stamps = (shard.image, shard.noise_sigma)
+    scores = score_committee(bundles, *stamps, mc_samples, seed, 64, prior, shard.mask)
     table["score"], table["score_err"], table["p_lens"] = scores.score, scores.score_err, scores.p_lens
     for fold in range(scores.score_fold.shape[1]):
         table[f"score_fold_{fold}"] = scores.score_fold[:, fold]

@@ -69,14 +69,16 @@ def work(unit: Unit, config: Config, store: Store) -> Done:
 
 
 def _simulate_shard(unit: Unit, config: Config) -> tuple[Shard, Table]:
-    from lenspipe.simulate.scene import simulate_stamps
+    from lenspipe.simulate.scene import mask_stamps, simulate_stamps
 
     survey = load_survey(config.survey)
     size = config.simulate.size or survey.stamp_size
     ids = range(unit.payload["first"], unit.payload["last"])
     bands = survey.model_bands
-    image, noise_sigma, truth = simulate_stamps(survey, config.run.seed, ids, config.simulate, bands, size)
-    return Shard(image, noise_sigma, bands, survey.pixel_scale, survey.name, config.run.seed), truth
+    seed, section = config.run.seed, config.simulate
+    image, noise_sigma, truth = simulate_stamps(survey, seed, ids, section, bands, size)
+    mask = mask_stamps(seed, ids, section, len(bands), size)
+    return Shard(image, noise_sigma, bands, survey.pixel_scale, survey.name, seed, mask=mask), truth
 
 
 def _write_set(shard: Shard, truth: Table, number: int, store: Store) -> Done:

@@ -19,7 +19,7 @@ from astropy.table import Table, vstack
 from lenspipe.core.errors import InputError, ModelMismatch
 from lenspipe.core.schema import SCHEMA_VERSION
 from lenspipe.core.version import code_version
-from lenspipe.io.cards import find_bundle, read_card
+from lenspipe.io.cards import find_bundle, needs_mask, read_card
 from lenspipe.io.files import digest, replacing, write_json
 from lenspipe.io.tables import read_table, write_table
 from lenspipe.training.calibrate import (
@@ -70,6 +70,11 @@ class Bundle:
     card: Mapping[str, Any]
     _loaded: list[Network] = field(default_factory=list, repr=False, compare=False)
 
+    @property
+    def needs_mask(self) -> bool:
+        """Whether the networks look at which pixels could not be used (`train.*.channels`)."""
+        return needs_mask(self.card)
+
     def networks(self) -> list[Network]:
         """Return the networks, read from disk at the first call.
 
@@ -84,7 +89,7 @@ class Bundle:
             outputs = (2,) if self.task == "detector" else (len(self.targets), 2)
             networks = [load_network(path, path.stem) for path in self.weights]
             for network, path in zip(networks, self.weights, strict=True):
-                check_shapes(network, path, self.size, len(self.bands), outputs)
+                check_shapes(network, path, self.size, len(self.bands), outputs, self.needs_mask)
             self._loaded.extend(networks)
         return self._loaded
 
@@ -109,6 +114,15 @@ class Bundle:
         if tuple(image[1:]) != expected or tuple(noise_sigma) != (image[0], len(self.bands)):
             self._refuse(
                 "image (n, y, x, band) and noise_sigma (n, band)", f"stamps {expected}", (image, noise_sigma)
+            )
+
+    def check_mask(self, mask: np.ndarray | None, image: tuple[int, ...]) -> None:
+        """Refuse to look at stamps of that shape without the mask that the networks need; `ModelMismatch`."""
+        given = "none" if mask is None else f"{mask.dtype} {mask.shape}"
+        if self.needs_mask and given not in (f"uint8 {image}", f"bool {image}"):
+            raise ModelMismatch(
+                f"the {self.task} {self.path} looks at the stamps' masks and expects one, uint8 {image}, 0 = usable, "
+                f"received {given}; give mask=, which `io.shards.read_shard(PATH, masks=True)` reads"
             )
 
     def check_task(self, task: str) -> None:

@@ -29,6 +29,7 @@ def score_committee(
     seed: int = 0,
     batch_size: int = 64,
     lens_prior: float | None = None,
+    mask: np.ndarray | None = None,
 ) -> Scores:
     """Return the scores of a committee of detectors; of a single one, its own.
 
@@ -46,6 +47,8 @@ def score_committee(
         As for `lenspipe.training.predict.score_stamps`.
     lens_prior : float, optional
         Fraction of lenses among the objects; that of the first bundle's survey if None.
+    mask : ndarray, optional
+        As for `score_stamps`; what needs none takes no notice of it.
 
     Returns
     -------
@@ -62,8 +65,8 @@ def score_committee(
     check_same_stamps([(b.path, StampFormat(b.bands, b.size, b.pixel_scale)) for b in bundles])
     settings = (mc_samples, seed, batch_size)
     if len(bundles) == 1:
-        return score_stamps(bundles[0], image, noise_sigma, *settings, lens_prior)
-    members = [score_stamps(bundle, image, noise_sigma, *settings, EVEN) for bundle in bundles]
+        return score_stamps(bundles[0], image, noise_sigma, *settings, lens_prior, mask)
+    members = [score_stamps(bundle, image, noise_sigma, *settings, EVEN, mask) for bundle in bundles]
     errors = [_calibrate_error(bundle, member) for bundle, member in zip(bundles, members, strict=True)]
     votes = np.stack([member.p_lens for member in members])
     score = votes.mean(axis=0)

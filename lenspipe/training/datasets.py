@@ -15,6 +15,7 @@ from lenspipe.core.errors import InputError
 from lenspipe.io.files import digest
 from lenspipe.io.shards import list_shards, read_shard, shard_name
 from lenspipe.io.tables import read_table, require_columns
+from lenspipe.networks.assemble import name_inputs
 from lenspipe.training.folds import join_groups
 from lenspipe.training.graded import KINDS
 
@@ -35,6 +36,8 @@ class StampSet:
         As in the shards.
     source, data_hash : str
         Folder, and a hash of its truth and shards.
+    mask : ndarray (n, y, x, band), uint8, optional
+        Not 0 where a pixel could not be used; None where no network looks at it.
     """
 
     image: np.ndarray
@@ -45,6 +48,12 @@ class StampSet:
     survey: str
     source: str
     data_hash: str
+    mask: np.ndarray | None = None
+
+    @property
+    def inputs(self) -> dict[str, np.ndarray]:
+        """What networks are given, by the names of their inputs."""
+        return name_inputs(self.image, self.noise_sigma, self.mask)
 
     @property
     def size(self) -> int:
@@ -118,7 +127,7 @@ class StampSet:
         return values
 
 
-def load_stamps(folder: str | Path, lenses_only: bool = False) -> StampSet:
+def load_stamps(folder: str | Path, lenses_only: bool = False, masks: bool = False) -> StampSet:
     """Return the labelled stamps of a simulated set.
 
     Parameters
@@ -127,12 +136,14 @@ def load_stamps(folder: str | Path, lenses_only: bool = False) -> StampSet:
         A folder with ``shard-*.h5`` and ``truth.parquet``.
     lenses_only : bool
         Leave out what is not a lens (for the regressor).
+    masks : bool
+        Read the masks too (for networks that look at them).
 
     Raises
     ------
     InputError
-        If files are missing, shards differ in bands, pixel scale or stamp size, a stamp is not finite
-        or its noise is not above 0; the message names the shard or sample.
+        If files are missing, shards differ in bands, pixel scale or stamp size or lack the masks, a stamp is not
+        finite or its noise is not above 0; the message names the shard or sample.
     """
     folder = Path(folder)
     shards = list_shards(folder)
@@ -151,14 +162,14 @@ def load_stamps(folder: str | Path, lenses_only: bool = False) -> StampSet:
             f"{truth_path} lists no {'lenses' if lenses_only else 'stamps'}; nothing to train on"
         )
 
-    image = noise = first = None
+    image = noise = mask = first = None
     start = 0
     for index in np.unique(truth["shard"]):
         path = folder / shard_name(int(index))
         if path not in shards:
             raise InputError(f"{truth_path} names {path.name}, which is not there; make the set again")
         rows = truth[truth["shard"] == index]
-        shard = read_shard(path)
+        shard = read_shard(path, masks=masks)
         wanted = np.asarray(rows["row"])
         if wanted.max() >= len(shard.image):
             raise InputError(
@@ -168,6 +179,7 @@ def load_stamps(folder: str | Path, lenses_only: bool = False) -> StampSet:
             first, first_name = shard, path.name
             image = np.empty((len(truth), *shard.image.shape[1:]), np.float32)
             noise = np.empty((len(truth), len(shard.bands)), np.float32)
+            mask = np.empty(image.shape, np.uint8) if masks else None
         assert first is not None
         assert noise is not None
         stamp = (shard.bands, shard.pixel_scale, shard.image.shape[1:])
@@ -178,6 +190,8 @@ def load_stamps(folder: str | Path, lenses_only: bool = False) -> StampSet:
             )
         stop = start + len(rows)
         image[start:stop], noise[start:stop] = shard.image[wanted], shard.noise_sigma[wanted]
+        if mask is not None:
+            mask[start:stop] = shard.mask[wanted]
         check_stamps(image[start:stop], noise[start:stop], rows["sample_id"], str(path))
         start = stop
     assert image is not None
@@ -195,6 +209,7 @@ def load_stamps(folder: str | Path, lenses_only: bool = False) -> StampSet:
         first.survey,
         str(folder),
         hashlib.sha256(contents.encode()).hexdigest()[:16],
+        mask,
     )
 
 
@@ -260,7 +275,7 @@ class Batches(keras.utils.PyDataset):
 
     def __getitem__(self, index: int):
         rows = self.parts[index]
-        inputs = {"image": self.stamps.image[rows], "noise_sigma": self.stamps.noise_sigma[rows]}
+        inputs = {name: values[rows] for name, values in self.stamps.inputs.items()}
         if self.weight is None:
             return inputs, self.truth[rows]
         return inputs, self.truth[rows], self.weight[rows]

@@ -183,19 +183,16 @@ def _predict_held_out(
     )
     table["fold"] = np.full(len(rows), job["fold"], np.int64)
     network = split_network(model, name)
-    image, noise = stamps.image[rows], stamps.noise_sigma[rows]
+    inputs = {part: values[rows] for part, values in stamps.inputs.items()}
     passes = job.get("mc_samples", OOF_PASSES[job["task"]])
+    how = {"mc_samples": passes, "seed": job["seed"], "batch_size": settings.batch_size}
     if job["task"] == "detector":
         table["label"] = stamps.labels()[rows]
-        table["score"], table["score_err"], _ = score_with(
-            [network], image, noise, passes, job["seed"], settings.batch_size
-        )
+        table["score"], table["score_err"], _ = score_with([network], **inputs, **how)
         return table
     true = stamps.targets(settings.targets)[rows]
     truth = to_network(true, settings.targets)
-    found = posteriors_with(
-        [network], settings.targets, image, noise, passes, job["seed"], settings.batch_size
-    )
+    found = posteriors_with([network], settings.targets, **inputs, **how)
     for k, target in enumerate(settings.targets):
         table[f"{target}_true"], table[f"{target}_truth"] = true[:, k], truth[:, k]
         posterior = found[target]

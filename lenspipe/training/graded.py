@@ -15,7 +15,7 @@ from astropy.table import Table, vstack
 
 from lenspipe.core.errors import InputError
 from lenspipe.imaging.astrometry import sky_groups
-from lenspipe.io.shards import read_shard
+from lenspipe.io.shards import Shard, read_shard
 from lenspipe.io.tables import read_table, require_columns
 
 LENS_GRADES, OTHER_GRADES = ("A", "B"), ("C", "X")
@@ -128,8 +128,8 @@ def find_graded(path: str | Path, run: str | Path = "") -> Graded:
     return Graded(rows, tuple(lost), str(path))
 
 
-def read_graded(graded: Graded, weight: float) -> tuple[np.ndarray, np.ndarray, Table, tuple]:
-    """Return the stamps (n, y, x, band) and noise (n, band) [nJy], their truth, and (bands, pixel scale, survey).
+def read_graded(graded: Graded, weight: float, masks: bool = False) -> tuple[Shard, Table]:
+    """Return the stamps, with their masks if asked for, and their truth.
 
     The truth has ``sample_id``, ``kind`` (``graded_lens`` or ``graded_nonlens``), ``group`` (the cell of the sky),
     ``object_id``, ``ra``, ``dec``, ``weight`` and ``psf_fwhm_<band>`` [arcsec].
@@ -137,19 +137,18 @@ def read_graded(graded: Graded, weight: float) -> tuple[np.ndarray, np.ndarray, 
     Raises
     ------
     InputError
-        If the tiles' stamps differ in bands, pixel scale or size.
+        If the tiles' stamps differ in bands, pixel scale or size, or lack the masks.
     """
-    parts, images, noises, form = [], [], [], None
+    parts: list[Table] = []
+    shards: list[Shard] = []
     for path in np.unique(graded.rows["path"]):
         rows = graded.rows[graded.rows["path"] == path]
         rows.sort("row")  # HDF5 reads rows in increasing order only
-        shard = read_shard(path, np.asarray(rows["row"]))
-        mine = (shard.bands, shard.pixel_scale, shard.survey)
-        if form is not None and (form != mine or shard.image.shape[1:] != images[0].shape[1:]):
-            raise InputError(
-                f"{path}: stamps {mine}, {shard.image.shape[1:]} px unlike those of the run's other tiles"
-            )
-        form = mine
+        shard = read_shard(path, np.asarray(rows["row"]), masks)
+        shards.append(shard)
+        mine, first = ((s.bands, s.pixel_scale, s.survey, s.image.shape[1:]) for s in (shard, shards[0]))
+        if mine != first:
+            raise InputError(f"{path}: stamps {mine} unlike those of the run's other tiles, {first}")
         numbers = np.array([_number(f"{r['tile']}/{r['object_id']}") for r in rows], np.int64)
         truth = Table({"sample_id": numbers, "kind": np.where(rows["lens"], KINDS[1], KINDS[0])})
         truth["group"] = sky_groups(rows["ra"], rows["dec"], numbers)
@@ -160,10 +159,11 @@ def read_graded(graded: Graded, weight: float) -> tuple[np.ndarray, np.ndarray, 
             for b, band in enumerate(shard.bands):
                 truth[f"psf_fwhm_{band}"] = np.asarray(shard.psf_fwhm[:, b], float)
         parts.append(truth)
-        images.append(shard.image)
-        noises.append(shard.noise_sigma)
-    assert form is not None
-    return np.concatenate(images), np.concatenate(noises), vstack(parts, metadata_conflicts="silent"), form
+    names = ("image", "noise_sigma", *(("mask",) if masks else ()))
+    joined = {name: np.concatenate([getattr(shard, name) for shard in shards]) for name in names}
+    bands, pixel_scale, survey, _ = first
+    stamps = Shard(**joined, bands=bands, pixel_scale=pixel_scale, survey=survey, seed=shards[0].seed)
+    return stamps, vstack(parts, metadata_conflicts="silent")
 
 
 def _stored_objects(folder: Path) -> Table:

@@ -17,7 +17,7 @@ from keras import ops
 from lenspipe.core.errors import InputError
 from lenspipe.core.rng import stream
 from lenspipe.io.files import replacing
-from lenspipe.networks.assemble import trunk_of
+from lenspipe.networks.assemble import name_inputs, trunk_of
 from lenspipe.networks.layers import dropout_layers, fixed_masks
 
 #: Classes that a lenspipe network is made of. Anything else in a file is refused before Keras sees it:
@@ -40,6 +40,7 @@ ALLOWED_CLASSES = {
     "GlorotUniform",
     "InputLayer",
     "MCDropout",
+    "MaskChannel",
     "MaxPooling2D",
     "Multiply",
     "NoiseChannel",
@@ -65,6 +66,11 @@ class Network:
     trunk: keras.Model
     passes: keras.Model
     mask_rates: dict[str, tuple[int, float]]
+
+    @property
+    def inputs(self) -> dict[str, str]:
+        """What the trunk takes: names and dtypes."""
+        return {t.name: t.dtype for t in self.trunk.inputs}
 
     def draw_masks(self, count: int, seed: int) -> dict[str, np.ndarray]:
         """Return masks (count, 1, width) of each dropout layer, the same for every stamp.
@@ -155,15 +161,19 @@ def load_network(path: str | Path, name: str) -> Network:
         ) from error
 
 
-def check_shapes(network: Network, path: str | Path, size: int, bands: int, outputs: tuple[int, ...]) -> None:
+def check_shapes(
+    network: Network, path: str | Path, size: int, bands: int, outputs: tuple[int, ...], needs_mask: bool
+) -> None:
     """Refuse a network that does not take the stamps or give the outputs that its bundle says.
 
     Raises
     ------
     InputError
-        If the image is not (size, size, bands), the noise not (bands,) or the output not `outputs`.
+        If the image, or the mask if it should have one, is not (size, size, bands), the noise not (bands,) or the
+        output not `outputs`.
     """
-    expected = {"image": (size, size, bands), "noise_sigma": (bands,)}, outputs
+    stamp = (size, size, bands)
+    expected = name_inputs(stamp, (bands,), stamp if needs_mask else None), outputs
     found = {t.name: tuple(t.shape[1:]) for t in network.trunk.inputs}, network.passes.head.output_shape[1:]
     if found != expected:
         raise InputError(

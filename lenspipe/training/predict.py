@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtr
 
+from lenspipe.networks.assemble import name_inputs
 from lenspipe.networks.losses import LOG_VARIANCE_RANGE
 from lenspipe.training.bundle import Bundle
 from lenspipe.training.calibrate import lens_probability
@@ -65,6 +66,7 @@ def score_stamps(
     seed: int = 0,
     batch_size: int = 64,
     lens_prior: float | None = None,
+    mask: np.ndarray | None = None,
 ) -> Scores:
     """Return the detector's scores.
 
@@ -84,18 +86,22 @@ def score_stamps(
         Stamps at once.
     lens_prior : float, optional
         Fraction of lenses among the objects; the bundle's survey's if None.
+    mask : ndarray (n, y, x, band), uint8, optional
+        Not 0 where a pixel could not be used, as `lenspipe.io.shards` reads it. Only networks with the channel
+        "mask" look at it, and they need it.
 
     Raises
     ------
     ModelMismatch
-        If the stamps have another size or number of bands, or the bundle is not a detector.
+        If the stamps have another size or number of bands or lack the mask that the networks need, or the bundle is
+        not a detector.
     InputError
         If a stamp is not finite.
     """
     bundle.check_task("detector")
-    _check_input(bundle, image, noise_sigma)
+    _check_input(bundle, image, noise_sigma, mask)
     score, score_err, score_fold = score_with(
-        bundle.networks(), image, noise_sigma, mc_samples, seed, batch_size
+        bundle.networks(), image, noise_sigma, mc_samples, seed, batch_size, mask
     )
     prior = bundle.calibration["lens_prior"] if lens_prior is None else lens_prior
     return Scores(score, score_err, score_fold, calibrate_score(bundle, score, prior))
@@ -113,6 +119,7 @@ def sample_posteriors(
     mc_samples: int = 200,
     seed: int = 0,
     batch_size: int = 64,
+    mask: np.ndarray | None = None,
 ) -> dict[str, Posterior]:
     """Return the regressor's posterior of each target; parameters as for `score_stamps`.
 
@@ -120,10 +127,10 @@ def sample_posteriors(
     its mean by the bundle's factor; its percentiles are found by bisection.
     """
     bundle.check_task("regressor")
-    _check_input(bundle, image, noise_sigma)
+    _check_input(bundle, image, noise_sigma, mask)
     scales = bundle.calibration["sigma_scale"]
     return posteriors_with(
-        bundle.networks(), bundle.targets, image, noise_sigma, mc_samples, seed, batch_size, scales
+        bundle.networks(), bundle.targets, image, noise_sigma, mc_samples, seed, batch_size, scales, mask
     )
 
 
@@ -134,11 +141,13 @@ def score_with(
     mc_samples: int,
     seed: int,
     batch_size: int,
+    mask: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return (score (n,), score_err (n,), score_fold (n, k)) of networks that need not be a bundle."""
     mean = np.empty((len(image), len(networks)))
     square = np.empty_like(mean)
-    for rows, outputs in _run(networks, image, noise_sigma, mc_samples, seed, batch_size):
+    inputs = name_inputs(image, noise_sigma, mask)
+    for rows, outputs in _run(networks, inputs, mc_samples, seed, batch_size):
         # 1 - p(non-lens) in float64: near 1 a float32 softmax would make ties of different objects
         nonlens = outputs[..., 0].astype(np.float64)
         lens = np.where(nonlens < 0.5, 1 - nonlens, outputs[..., 1])
@@ -157,11 +166,13 @@ def posteriors_with(
     seed: int,
     batch_size: int,
     scales: Mapping[str, float] | None = None,
+    mask: np.ndarray | None = None,
 ) -> dict[str, Posterior]:
     """Return the posteriors of networks that need not be a bundle; `scales` widen sigma per target."""
     scale = np.array([(scales or {}).get(target, 1.0) for target in targets])
     parts = np.empty((7, len(image), len(targets)))
-    for rows, outputs in _run(networks, image, noise_sigma, mc_samples, seed, batch_size):
+    inputs = name_inputs(image, noise_sigma, mask)
+    for rows, outputs in _run(networks, inputs, mc_samples, seed, batch_size):
         means = outputs[..., 0].astype(np.float64).reshape(len(outputs), -1, len(targets))
         variances = np.exp(np.clip(outputs[..., 1].astype(np.float64), *LOG_VARIANCE_RANGE)).reshape(
             means.shape
@@ -220,8 +231,7 @@ def mixture_quantile(means: np.ndarray, variances: np.ndarray, probability: floa
 
 def _run(
     networks: Sequence[Network],
-    image: np.ndarray,
-    noise_sigma: np.ndarray,
+    inputs: Mapping[str, np.ndarray],
     mc_samples: int,
     seed: int,
     batch_size: int,
@@ -230,25 +240,28 @@ def _run(
 
     The last axes are the head's: (2,) of a detector, (targets, 2) of a regressor.
     """
-    masks = [network.draw_masks(mc_samples, seed) for network in networks]
-    filled = max(batch_size, SMALLEST_BATCH)
-    for start in range(0, len(image), batch_size):
-        rows = slice(start, min(start + batch_size, len(image)))
-        stamps, noise = _filled(image[rows], filled), _filled(noise_sigma[rows], filled)
+    dropped = [network.draw_masks(mc_samples, seed) for network in networks]
+    filled, count = max(batch_size, SMALLEST_BATCH), len(inputs["image"])
+    for start in range(0, count, batch_size):
+        rows = slice(start, min(start + batch_size, count))
         outputs = []
-        for network, mask in zip(networks, masks, strict=True):
-            features = network.trunk.predict_on_batch({"image": stamps, "noise_sigma": noise})
-            out = network.passes.predict_on_batch({"features": features, "masks": mask})
+        for network, masks in zip(networks, dropped, strict=True):
+            stamps = {
+                name: _filled(inputs[name][rows], filled, dtype) for name, dtype in network.inputs.items()
+            }
+            features = network.trunk.predict_on_batch(stamps)
+            out = network.passes.predict_on_batch({"features": features, "masks": masks})
             outputs.append(np.moveaxis(np.asarray(out), 0, 1)[: rows.stop - rows.start])
         yield rows, np.stack(outputs, axis=1)
 
 
-def _filled(values: np.ndarray, length: int) -> np.ndarray:
-    values = np.asarray(values, np.float32)
+def _filled(values: np.ndarray, length: int, dtype: str) -> np.ndarray:
+    values = np.asarray(values, dtype)
     missing = length - len(values)
     return np.concatenate([values, np.repeat(values[-1:], missing, axis=0)]) if missing else values
 
 
-def _check_input(bundle: Bundle, image: np.ndarray, noise_sigma: np.ndarray) -> None:
+def _check_input(bundle: Bundle, image: np.ndarray, noise_sigma: np.ndarray, mask: np.ndarray | None) -> None:
     bundle.check_shape(image.shape, noise_sigma.shape)
+    bundle.check_mask(mask, image.shape)
     check_stamps(image, noise_sigma)

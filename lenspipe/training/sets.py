@@ -12,6 +12,7 @@ from astropy.table import vstack
 from lenspipe.config import TrainSection
 from lenspipe.core.errors import InputError
 from lenspipe.io.formats import fill_masked
+from lenspipe.networks.assemble import name_inputs
 from lenspipe.training.datasets import StampSet, check_stamps, load_stamps
 from lenspipe.training.folds import near_any
 from lenspipe.training.graded import KINDS, Graded, find_graded, read_graded
@@ -29,7 +30,8 @@ def load_training(folders: str | Path | Sequence[str], task: str, settings: Trai
         As `load_stamps` and `graded.find_graded`, or if sets differ in bands, pixel scale or stamp size.
     """
     given = [folders] if isinstance(folders, (str, Path)) else folders
-    sets = [load_stamps(folder, lenses_only=task == "regressor") for folder in given]
+    masks = "mask" in settings.channels
+    sets = [load_stamps(folder, task == "regressor", masks) for folder in given]
     sets += [_load_graded(find_graded(table, settings.graded_run), settings) for table in settings.graded]
     if len(sets) == 1:
         return sets[0]
@@ -52,20 +54,28 @@ def load_training(folders: str | Path | Sequence[str], task: str, settings: Trai
         keep = graded | ~near_any(truth["ra"], truth["dec"], kinds == KINDS[1])
     everything = "".join(one.data_hash for one in sets)
     return StampSet(
-        np.concatenate([one.image for one in sets])[keep],
-        np.concatenate([one.noise_sigma for one in sets])[keep],
-        truth[keep],
-        first.bands,
-        first.pixel_scale,
-        first.survey,
-        ", ".join(one.source for one in sets),
-        hashlib.sha256(everything.encode()).hexdigest()[:16],
+        **{name: np.concatenate([one.inputs[name] for one in sets])[keep] for name in first.inputs},
+        truth=truth[keep],
+        bands=first.bands,
+        pixel_scale=first.pixel_scale,
+        survey=first.survey,
+        source=", ".join(one.source for one in sets),
+        data_hash=hashlib.sha256(everything.encode()).hexdigest()[:16],
     )
 
 
 def _load_graded(graded: Graded, settings: TrainSection) -> StampSet:
-    image, noise, truth, (bands, pixel_scale, survey) = read_graded(graded, settings.graded_weight)
-    check_stamps(image, noise, truth["object_id"], graded.source)
-    contents = image.tobytes() + noise.tobytes() + repr(truth.as_array().tolist()).encode()
-    digested = hashlib.sha256(contents).hexdigest()[:16]
-    return StampSet(image, noise, truth, bands, pixel_scale, survey, graded.source, digested)
+    shard, truth = read_graded(graded, settings.graded_weight, "mask" in settings.channels)
+    check_stamps(shard.image, shard.noise_sigma, truth["object_id"], graded.source)
+    inputs = name_inputs(shard.image, shard.noise_sigma, shard.mask)
+    contents = b"".join(values.tobytes() for values in inputs.values())
+    contents += repr(truth.as_array().tolist()).encode()
+    return StampSet(
+        **inputs,
+        truth=truth,
+        bands=shard.bands,
+        pixel_scale=shard.pixel_scale,
+        survey=shard.survey,
+        source=graded.source,
+        data_hash=hashlib.sha256(contents).hexdigest()[:16],
+    )

@@ -4,12 +4,23 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from lenspipe.core.schema import Flag
 from lenspipe.core.types import BandImage, Calibration, RawBand, StampFormat
 from lenspipe.imaging.calibrate import calibrate_image
 from lenspipe.imaging.cutout import linear_wcs
-from lenspipe.imaging.stamps import BEYOND, FILLED, cut_pixels, cut_stamps, judge_stamps, stack_bands
+from lenspipe.imaging.stamps import (
+    BEYOND,
+    FILLED,
+    Stamps,
+    cut_pixels,
+    cut_stamps,
+    judge_stamps,
+    mend_stamps,
+    stack_bands,
+)
 
 FORM = StampFormat(("g", "r"), 16, 0.25)
 
@@ -116,3 +127,20 @@ def test_a_band_of_another_sky_is_beyond_the_stamp(shift):
     else:
         assert np.isfinite(stamps.flux).all()
         assert (stamps.within == 1.0).all()
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**31), st.floats(0.0, 1.0), st.integers(0, 9))
+def test_mended_stamps_are_those_that_bands_make(seed, share, beyond):
+    """What simulations do to pixels that cannot be used is what is done to those of images."""
+    rng = np.random.default_rng(seed)
+    flux = rng.normal(size=(2, 16, 16, 2)).astype(np.float32)
+    rows, columns = (np.tile(np.arange(16) >= k, (2, 1)) for k in (beyond, 0))
+    inside = np.broadcast_to((rows[:, :, None] & columns[:, None, :])[..., None], flux.shape)
+    holed = np.where(inside & (rng.random(flux.shape) >= share), flux, np.float32(np.nan))
+    bad = np.mean(np.isnan(holed) & inside, axis=(1, 2))
+    none = np.zeros(2)
+    bands = [Stamps(holed[..., b], none + 1, none.astype(int), rows, columns, bad[:, b]) for b in (0, 1)]
+    stacked = stack_bands(bands)
+    assert np.array_equal(mend_stamps(flux, stacked.mask), stacked.flux)
+    assert np.array_equal(stacked.mask == 0, np.isfinite(holed))

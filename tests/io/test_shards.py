@@ -10,6 +10,7 @@ from lenspipe.core.errors import InputError
 from lenspipe.core.types import StampFormat
 from lenspipe.io.shards import (
     Shard,
+    has_masks,
     iterate_shard,
     list_shards,
     read_shard,
@@ -93,7 +94,9 @@ def test_masks_go_with_their_stamps_and_are_read_when_asked_for(tmp_path, piecew
     assert np.array_equal(np.concatenate([part.mask for part in parts]), mask[[0, 2, 4]])
     assert np.array_equal(shard.take(np.array([1])).mask, mask[[1]])
     write_shard(tmp_path / "b.h5", make_shard())
-    assert read_shard(tmp_path / "b.h5", masks=True).mask is None
+    with pytest.raises(InputError, match=r"b\.h5 has no pixel_mask, .*; an earlier version wrote it"):
+        read_shard(tmp_path / "b.h5", masks=True)
+    assert [has_masks(tmp_path / name) for name in ("a.h5", "b.h5")] == [True, False]
 
 
 def test_same_content_same_bytes(tmp_path):
@@ -109,6 +112,8 @@ def test_faults_are_named(tmp_path):
     (tmp_path / "bad.h5").write_bytes(b"not hdf5")
     with pytest.raises(InputError, match=r"bad\.h5 is not a readable shard"):
         read_shard(tmp_path / "bad.h5")
+    with pytest.raises(InputError, match=r"bad\.h5 is not a readable shard"):
+        read_shard(tmp_path / "bad.h5", masks=True)
     with pytest.raises(ValueError, match="do not fit"):
         write_shard(
             tmp_path / "c.h5", Shard(np.zeros((2, 8, 8, 3)), np.ones((1, 3)), ("g", "r", "i"), 1.0, "des", 1)

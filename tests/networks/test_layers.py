@@ -2,7 +2,15 @@ import keras
 import numpy as np
 import pytest
 
-from lenspipe.networks.layers import MCDropout, NoiseChannel, SkySymmetry, Stretch, TargetScale, fixed_masks
+from lenspipe.networks.layers import (
+    MaskChannel,
+    MCDropout,
+    NoiseChannel,
+    SkySymmetry,
+    Stretch,
+    TargetScale,
+    fixed_masks,
+)
 
 
 def _roundtrip(model, tmp_path):
@@ -47,6 +55,18 @@ def test_noise_channel_appends_an_even_channel_a_band_and_keeps_the_others():
 def test_noise_channel_refuses_a_unit_of_zero():
     with pytest.raises(ValueError, match="unit"):
         NoiseChannel(unit=0)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "bool"])
+def test_mask_channel_appends_one_where_a_pixel_could_not_be_used_and_keeps_the_others(dtype):
+    rng = np.random.default_rng(1)
+    image = rng.normal(size=(3, 8, 8, 2)).astype(np.float32)
+    mask = rng.integers(0, 3, image.shape).astype(dtype)
+    layer = MaskChannel()
+    out = keras.ops.convert_to_numpy(layer(image, mask))
+    assert out.shape == layer.compute_output_shape(image.shape, mask.shape) == (3, 8, 8, 4)
+    np.testing.assert_array_equal(out[..., :2], image)
+    np.testing.assert_array_equal(out[..., 2:], mask != 0)
 
 
 def _symmetries(stamp):

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from lenspipe.config import PLAIN
 from lenspipe.core.survey import load_survey
-from lenspipe.simulate.artifacts import draw_noise, saturate, spoil, strike
+from lenspipe.imaging.stamps import BEYOND, FILLED
+from lenspipe.simulate.artifacts import draw_masks, draw_noise, saturate, spoil, strike
 
 DES = load_survey("des")
 BANDS = ("g", "r", "i")
@@ -116,3 +117,17 @@ def test_a_star_that_saturates_one_survey_does_not_saturate_another():
     image = np.full((1, 9, 9, 3), 5e4, np.float32)
     assert np.array_equal(saturate(image, DES.saturation(BANDS)), image)
     assert np.all(saturate(image, hsc.saturation(BANDS)) == np.float32(hsc.saturation(BANDS)))
+
+
+def test_masks_mark_what_was_taken_away_and_nothing_else():
+    image = noise()
+    faults = {"masked": 0.5, "missing_bands": 0.3}
+    out = faulty(image, **faults)
+    mask = draw_masks(1, IDS, 32, 3, PLAIN.model_copy(update=faults))
+    assert mask.dtype == np.uint8
+    assert np.array_equal(out[mask == 0], image[mask == 0])
+    assert np.all(out[mask == FILLED] != image[mask == FILLED])
+    assert np.all(out[mask == BEYOND] == 0)
+    assert {0, FILLED, BEYOND} == set(np.unique(mask))
+    assert np.array_equal((mask == BEYOND).all(axis=(1, 2)), (mask == BEYOND).any(axis=(1, 2)))
+    assert np.array_equal(draw_masks(1, IDS[[7, 3]], 32, 3, PLAIN.model_copy(update=faults)), mask[[7, 3]])

@@ -11,6 +11,7 @@ from astropy.table import Table
 from lenspipe.config import config_from
 from lenspipe.core.rng import uniforms
 from lenspipe.core.survey import load_survey
+from lenspipe.imaging.stamps import BEYOND, FILLED, mend_stamps
 from lenspipe.io.layout import find_images, group_files
 from lenspipe.io.shards import Shard
 from lenspipe.simulate.colours import flux_njy
@@ -126,6 +127,21 @@ def test_pixels_without_arcs_are_the_same_bits(stamps, painted):
     same = out == stamps.image
     assert np.all(same[arcs == 0])
     assert 0.05 < np.mean(arcs > 0) < 0.7
+
+
+def test_arcs_are_not_seen_where_a_pixel_could_not_be_used(stamps, painted, reference):
+    mask = np.zeros(stamps.image.shape, np.uint8)
+    mask[:, 20:23, :, 0], mask[:, :, :24, 1] = FILLED, BEYOND
+    masked = dataclasses.replace(stamps, mask=mask)
+    out, arcs, _ = inject(masked, DES, 1, np.arange(24), reference)
+    assert np.array_equal(arcs, painted[1])
+    assert np.array_equal(out[mask == 0], painted[0][mask == 0])
+    added = out - stamps.image
+    assert np.all(added[mask == BEYOND] == 0)
+    bright = arcs.max(axis=(1, 2, 3)) > 0
+    kept = mend_stamps(painted[0] - stamps.image, mask)
+    assert added[bright] == pytest.approx(kept[bright], abs=1e-2)
+    assert np.any(np.abs(kept - arcs)[mask == FILLED] > 1.0)
 
 
 def test_the_arcs_have_their_own_poisson_noise(stamps, painted):

@@ -8,10 +8,11 @@ from astropy.table import vstack
 
 from lenspipe.config import MIXTURE, PLAIN, RealismSection, SimulateSection
 from lenspipe.core.survey import load_survey
+from lenspipe.imaging.stamps import BEYOND, FILLED
 from lenspipe.io.tables import read_table, write_table
 from lenspipe.simulate.colours import flux_njy
 from lenspipe.simulate.lookalike import are_struck
-from lenspipe.simulate.scene import build_scene, draw_truth, redraw, simulate_stamps
+from lenspipe.simulate.scene import build_scene, draw_truth, mask_stamps, redraw, simulate_stamps
 
 DES = load_survey("des")
 BANDS = ("g", "r", "i")
@@ -205,3 +206,19 @@ def test_a_mixture_of_one_kind_is_of_that_kind():
         truth = draw_truth(DES, 1, range(5), SimulateSection(kind="nonlens", mixture={kind: 2.0}), BANDS)
         assert set(truth["kind"]) == {kind}
     assert sum(MIXTURE.values()) == pytest.approx(1.0)
+
+
+def test_masks_are_those_of_the_images(mixed):
+    mask = mask_stamps(1, range(14), FAULTY, 3, SIZE)
+    assert mask.shape == mixed[0].shape
+    assert np.all(mixed[0][mask == BEYOND] == 0)
+    whole = FAULTY.model_copy(update={"realism": FAULTY.realism.model_copy(update={"masked": 0.0})})
+    unfilled, _, _ = simulate_stamps(DES, 1, range(6), whole, BANDS, SIZE)
+    # to float32 rounding of the renderer, where noise is 2 to 15 nJy
+    changed = np.abs(unfilled - mixed[0][:6]) > 1e-2
+    filled = mask[:6] == FILLED
+    assert filled.any()
+    assert not np.any(changed & ~filled)
+    assert np.mean(changed[filled]) > 0.95
+    for other in (FAULTY.model_copy(update={"noiseless": True}), LENSES):  # neither has faults
+        assert not mask_stamps(1, range(14), other, 3, SIZE).any()

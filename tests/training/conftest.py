@@ -1,12 +1,13 @@
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from astropy.table import Table
 
-from lenspipe.io.shards import Shard, shard_name, write_shard
-from lenspipe.io.tables import write_table
+from lenspipe.io.shards import Shard, list_shards, read_shard, shard_name, write_shard
+from lenspipe.io.tables import read_table, write_table
 from lenspipe.training.bundle import Bundle, write_bundle
 from lenspipe.training.worker import run_fold
 
@@ -46,6 +47,21 @@ def make_set(folder: Path, n: int = 64, size: int = 32, per_shard: int = 20) -> 
         }
     )
     write_table(truth, folder / "truth.parquet")
+    return folder
+
+
+def mask_set(folder: Path) -> Path:
+    """Make a toy set one of noise alone, in which a lens is told by a patch of unusable pixels that others lack."""
+    rng = np.random.default_rng(7)
+    truth = read_table(folder / "truth.parquet")
+    for k, path in enumerate(list_shards(folder)):
+        shard = read_shard(path)
+        mask = np.zeros(shard.image.shape, np.uint8)
+        for row in np.flatnonzero(np.asarray(truth["kind"][truth["shard"] == k], str) == "lens"):
+            y, x = rng.integers(4, 20, 2)
+            mask[row, y : y + 8, x : x + 8, rng.integers(3)] = rng.integers(1, 3)
+        image = rng.normal(0, 10, shard.image.shape).astype(np.float32)
+        write_shard(path, replace(shard, image=image, mask=mask))
     return folder
 
 
@@ -91,6 +107,21 @@ def regressor(data, tmp_path_factory) -> Bundle:
     ]
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(run_fold, jobs))
+    return write_bundle(folder, lens_prior=1e-3)
+
+
+@pytest.fixture(scope="session")
+def masked_data(tmp_path_factory) -> Path:
+    return mask_set(make_set(tmp_path_factory.mktemp("set") / "masked", n=160))
+
+
+@pytest.fixture(scope="session")
+def mask_detector(masked_data, tmp_path_factory) -> Bundle:
+    """A detector that sees masks, of data that show nothing else."""
+    folder = tmp_path_factory.mktemp("bundle") / "masked"
+    how = {"architecture": "swift", "channels": ("noise", "mask"), "epochs": 8, "learning_rate": 3e-3}
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda fold: run_fold(make_job("detector", masked_data, folder, fold, **how)), (0, 1)))
     return write_bundle(folder, lens_prior=1e-3)
 
 

@@ -85,3 +85,15 @@ def test_members_made_for_other_stamps_are_refused(detector, stamps, change, mes
 def test_a_regressor_is_no_member(detector, regressor, stamps):
     with pytest.raises(ModelMismatch, match="a detector is needed"):
         _score([detector, load_bundle(regressor.path)], stamps)
+
+
+def test_members_may_see_masks_or_not(detector, mask_detector, masked_data):
+    stamps = load_stamps(masked_data, masks=True)
+    some = {name: values[:12] for name, values in stamps.inputs.items()}
+    both = score_committee([detector, mask_detector], **some, mc_samples=4)
+    for number, bundle in enumerate((detector, mask_detector)):
+        alone = score_stamps(bundle, **some, mc_samples=4)
+        np.testing.assert_array_equal(both.score_fold[:, 2 * number : 2 * number + 2], alone.score_fold)
+    del some["mask"]
+    with pytest.raises(ModelMismatch, match="looks at the stamps' masks"):
+        score_committee([detector, mask_detector], **some, mc_samples=4)

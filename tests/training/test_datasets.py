@@ -79,3 +79,19 @@ def test_validation_batches_keep_order_and_every_row(data):
         np.concatenate([batches[k][1] for k in range(len(batches))]), np.arange(7, 50)
     )
     np.testing.assert_array_equal(batches[0][0]["image"], stamps.image[7:23])
+
+
+def test_masks_are_read_where_a_network_looks_at_them(masked_data, data):
+    assert load_stamps(masked_data).mask is None
+    stamps = load_stamps(masked_data, masks=True)
+    assert stamps.mask.dtype == np.uint8
+    for sample in (0, 19, 20, 63):
+        shard = read_shard(masked_data / f"shard-{sample // 20:05d}.h5", masks=True)
+        np.testing.assert_array_equal(stamps.mask[sample], shard.mask[sample % 20])
+    lenses = load_stamps(masked_data, lenses_only=True, masks=True)
+    np.testing.assert_array_equal(lenses.mask, stamps.mask[stamps.labels() == 1])
+    inputs, rows = Batches(stamps, np.arange(160), np.arange(7, 50), 16)[1]
+    np.testing.assert_array_equal(inputs["mask"], stamps.mask[rows])
+    assert inputs["mask"].any()
+    with pytest.raises(InputError, match=r"shard-00000\.h5 has no pixel_mask"):
+        load_stamps(data, masks=True)

@@ -2,11 +2,15 @@ import json
 import os
 import signal
 
+import numpy as np
 import pytest
+from sklearn.metrics import roc_auc_score
 
 from lenspipe.core.errors import LenspipeError, UserError
 from lenspipe.io.files import digest
+from lenspipe.training.datasets import load_stamps
 from lenspipe.training.load import load_model
+from lenspipe.training.predict import score_stamps
 from lenspipe.training.worker import run_fold, worker_environment
 
 
@@ -47,6 +51,21 @@ def test_a_noise_channel_is_trained_and_told_by_the_fold(data, tmp_path, new_job
     assert (result["architecture"], result["settings"]["channels"]) == ("swift", ["noise"])
     trunk = load_model(tmp_path / "fold-0.keras").get_layer("trunk")
     assert trunk.input_shape == (None, 32, 32, 6)
+
+
+def test_what_only_a_mask_can_tell_is_learnt_from_the_mask(mask_detector, masked_data):
+    assert mask_detector.card["training"]["settings"]["channels"] == ["noise", "mask"]
+    assert mask_detector.needs_mask
+    assert mask_detector.metrics["auroc"] > 0.95
+    stamps = load_stamps(masked_data, masks=True)
+    blank = {**stamps.inputs, "mask": np.zeros_like(stamps.mask)}
+    scores = score_stamps(mask_detector, **blank, mc_samples=4).score
+    assert roc_auc_score(stamps.labels(), scores) == pytest.approx(0.5, abs=0.2)
+
+
+def test_a_network_that_sees_masks_is_not_trained_on_a_set_without(data, tmp_path, new_job):
+    with pytest.raises(UserError, match=r"shard-00000\.h5 has no pixel_mask"):
+        run_fold(new_job("detector", data, tmp_path, channels=("mask",)))
 
 
 def test_the_networks_of_two_folds_differ(detector):

@@ -53,9 +53,9 @@ def test_graded_objects_come_with_their_own_stamps(tmp_path, keep):
     )
     found = find_graded(table)
     assert found.lost == ()
-    image, noise, truth, form = read_graded(found, 5.0)
-    assert form == (BANDS, 0.263, "des")
-    by_name = {row["object_id"]: (row["kind"], image[k, 0, 0, 0]) for k, row in enumerate(truth)}
+    stamps, truth = read_graded(found, 5.0)
+    assert (stamps.bands, stamps.pixel_scale, stamps.survey, stamps.mask) == (BANDS, 0.263, "des", None)
+    by_name = {row["object_id"]: (row["kind"], stamps.image[k, 0, 0, 0]) for k, row in enumerate(truth)}
     assert by_name == {
         "T1-00003": ("graded_lens", np.float32(1.3)),
         "T0-00001": ("graded_nonlens", np.float32(0.1)),
@@ -65,7 +65,7 @@ def test_graded_objects_come_with_their_own_stamps(tmp_path, keep):
     np.testing.assert_array_equal(truth["weight"], 5.0)
     np.testing.assert_allclose(truth["psf_fwhm_i"], 0.9, rtol=1e-6)
     assert len(np.unique(truth["sample_id"])) == 3
-    assert noise.shape == (3, 3)
+    assert stamps.noise_sigma.shape == (3, 3)
 
 
 def test_objects_whose_stamps_are_gone_are_named(tmp_path):

@@ -109,3 +109,32 @@ def test_another_stamp_size_band_count_or_task_is_refused(detector, stamps):
 
 def test_no_stamps_give_no_scores(detector, stamps):
     assert score_stamps(detector, stamps.image[:0], stamps.noise_sigma[:0]).score.shape == (0,)
+
+
+def test_a_masked_stamp_scores_the_same_whatever_its_neighbours(mask_detector, masked_data):
+    stamps = load_stamps(masked_data, masks=True)
+    whole = score_stamps(mask_detector, **stamps.inputs, mc_samples=4, seed=1, batch_size=16)
+    pick = [40, 3, 17]
+    some = {name: values[pick] for name, values in stamps.inputs.items()}
+    for size in (16, 2, 1):
+        part = score_stamps(mask_detector, **some, mc_samples=4, seed=1, batch_size=size)
+        for name in ("score", "score_err", "score_fold"):
+            np.testing.assert_array_equal(getattr(part, name), getattr(whole, name)[pick])
+    some["mask"] = some["mask"] != 0
+    part = score_stamps(mask_detector, **some, mc_samples=4, seed=1, batch_size=16)
+    np.testing.assert_array_equal(part.score, whole.score[pick])
+
+
+def test_a_detector_that_sees_masks_refuses_stamps_without(mask_detector, masked_data):
+    stamps = load_stamps(masked_data, masks=True)
+    image, noise, mask = stamps.image[:2], stamps.noise_sigma[:2], stamps.mask[:2]
+    for wrong in (None, mask[:1], mask[..., :2], mask.astype(np.int64)):
+        with pytest.raises(ModelMismatch, match=r"expects one, uint8 \(2, 32, 32, 3\), 0 = usable, received"):
+            score_stamps(mask_detector, image, noise, mask=wrong)
+
+
+def test_a_detector_that_sees_none_takes_no_notice_of_masks(detector, stamps):
+    image, noise = stamps.image[:8], stamps.noise_sigma[:8]
+    mask = np.ones(image.shape, np.uint8)
+    without, given = (score_stamps(detector, image, noise, 4, mask=m) for m in (None, mask))
+    np.testing.assert_array_equal(given.score, without.score)

@@ -1,10 +1,13 @@
+import shutil
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from astropy.table import Table
 
 from lenspipe.config import TrainSection
 from lenspipe.core.errors import InputError
-from lenspipe.io.shards import Shard, write_shard
+from lenspipe.io.shards import Shard, read_shard, write_shard
 from lenspipe.io.tables import read_table, write_table
 from lenspipe.training.datasets import Batches, load_stamps
 from lenspipe.training.folds import assign_folds
@@ -115,3 +118,24 @@ def test_a_regressor_is_trained_on_simulated_lenses(data):
     assert set(stamps.truth["kind"]) == {"lens"}
     assert len(stamps) == 64
     assert np.isfinite(stamps.targets(("theta_e",))).all()
+
+
+def test_masks_go_with_the_stamps_of_all_sets(masked_data, run, tmp_path):
+    how = settings(run, channels=("mask",))
+    with pytest.raises(InputError, match=r"T\.h5 has no pixel_mask"):
+        load_training([str(masked_data)], "detector", how)
+    other = shutil.copytree(run, tmp_path / "run")
+    shard = read_shard(run / "ingest" / "T.h5")
+    mask = np.random.default_rng(1).integers(0, 3, shard.image.shape).astype(np.uint8)
+    write_shard(other / "ingest" / "T.h5", replace(shard, mask=mask))
+    how = settings(other, channels=("mask",))
+    stamps = load_training([str(masked_data)], "detector", how)
+    assert stamps.mask.shape == stamps.image.shape
+    simulated = load_stamps(masked_data, masks=True)
+    np.testing.assert_array_equal(stamps.mask[:160], simulated.mask)
+    numbers = [int(name.removeprefix("T-")) for name in stamps.truth["object_id"][160:]]
+    assert sorted(numbers) == list(range(10))
+    np.testing.assert_array_equal(stamps.mask[160:], mask[numbers])
+    write_shard(other / "ingest" / "T.h5", replace(shard, mask=mask[::-1]))
+    assert load_training([str(masked_data)], "detector", how).data_hash != stamps.data_hash
+    assert load_training([str(masked_data)], "detector", settings(other)).mask is None
