@@ -60,3 +60,13 @@ def command(*arguments: str | Path) -> list[str]:
 def environment() -> dict[str, str]:
     """Return the environment of a user whose machine has no GPU and no wide terminal."""
     return {**os.environ, "CUDA_VISIBLE_DEVICES": "", "COLUMNS": "200", "NO_COLOR": "1"}
+
+
+def small_swift(size: int, bands: int, widths=(4, 4, 4, 4), **settings):
+    """Return a detector that is built and run in no time."""
+    from functools import partial
+
+    from lenspipe.networks.classifier import build_classifier
+    from lenspipe.networks.swift import swift_trunk
+
+    return build_classifier(partial(swift_trunk, widths=widths), "swift", size, bands, **settings)

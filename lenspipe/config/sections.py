@@ -126,6 +126,9 @@ class TrainSection(Section):
         lt=1,
         description="detector only: share of an epoch drawn by how badly stamps are classified",
     )
+    crop: int = Field(
+        0, ge=0, description="side of the middle of a stamp that the network sees [px]; 0 = all of it"
+    )
     dropout: float = Field(0.1, ge=0, lt=1, description="MC dropout rate of the head")
     bn_momentum: float = Field(0.9, gt=0.5, lt=1, description="batch-norm momentum, Keras convention")
     precision: Literal["auto", "float32", "mixed_bfloat16"] = Field(

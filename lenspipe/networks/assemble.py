@@ -1,6 +1,6 @@
 """What all architectures share: inputs, stretch, augmentation, then trunk and head as sub-models.
 
-``image, noise_sigma (, mask) -> stretch (-> more channels) -> sky_symmetry -> trunk -> head``. The trunk is
+``image, noise_sigma (, mask) -> stretch (-> more channels) -> sky_symmetry (-> crop) -> trunk -> head``. The trunk is
 deterministic at prediction and runs once per stamp; the head holds the dropout and runs once per pass.
 """
 
@@ -18,6 +18,8 @@ from lenspipe.networks.layers import MaskChannel, NoiseChannel, SkySymmetry, Str
 #: What a trunk may see beside the stretched bands, by name: layers of (stretched image, their `source` among the
 #: network's inputs), each of which appends a channel per band.
 CHANNELS: dict[str, type[NoiseChannel] | type[MaskChannel]] = {"noise": NoiseChannel, "mask": MaskChannel}
+
+CROP = "crop"
 
 
 @contextmanager
@@ -55,7 +57,8 @@ def assemble(
 ) -> keras.Model:
     """Return the whole model of a `trunk` (stamp to features) and a `head` (features to output).
 
-    The trunk takes stamps of `input_channels` channels: the bands, then those of each of `channels`. With the
+    The trunk takes stamps of `input_channels` channels: the bands, then those of each of `channels`. If it is made
+    for smaller ones, it sees their middle. With the
     channel "mask" the model has the input ``mask`` (n, size, size, bands), uint8, 0 = good, as shards store it.
     """
     stamp = (size, size, bands)
@@ -70,6 +73,10 @@ def assemble(
         layer = CHANNELS[channel](name=f"{channel}_channel", dtype="float32")
         x = layer(x, inputs[layer.source])
     x = SkySymmetry(seed=seed, name="sky_symmetry", dtype="float32")(x)
+    margin = size - trunk.input_shape[1]
+    if margin:  # where a side is odd and the other not, the turns have shown either half pixel
+        sides = margin // 2, margin - margin // 2
+        x = keras.layers.Cropping2D((sides, sides), name=CROP, dtype="float32")(x)
     return keras.Model(inputs, head(trunk(x)), name=name)
 
 
@@ -80,4 +87,7 @@ def trunk_of(model: keras.Model) -> keras.Model:
     for layer in model.layers:  # in the order in which they were called
         if isinstance(layer, tuple(CHANNELS.values())):
             x = layer(x, inputs[layer.source])
+    for layer in model.layers:
+        if layer.name == CROP:
+            x = layer(x)
     return keras.Model(inputs, model.get_layer("trunk")(x), name="features")

@@ -18,10 +18,11 @@ def build_classifier(
     name: str,
     size: int,
     bands: int,
-    dropout: float,
-    bn_momentum: float,
-    seed: int,
+    dropout: float = 0.1,
+    bn_momentum: float = 0.9,
+    seed: int = 0,
     channels: Sequence[str] = (),
+    crop: int = 0,
 ) -> keras.Model:
     """Return the detector of a trunk.
 
@@ -44,6 +45,8 @@ def build_classifier(
         Seed of weights, dropout and augmentation.
     channels : sequence of str
         What the trunk sees beside the bands; see `lenspipe.networks.assemble.CHANNELS`.
+    crop : int
+        Side of the middle of a stamp that the trunk sees [px]; 0 = all of it.
 
     Returns
     -------
@@ -52,7 +55,7 @@ def build_classifier(
         "mask" also ``"mask"`` (n, size, size, bands), to (n, 2): probabilities of non-lens and lens.
     """
     with seeded_weights(seed):
-        trunk = build_trunk(size, input_channels(bands, channels))
+        trunk = build_trunk(crop or size, input_channels(bands, channels))
         head = build_classifier_head(trunk.output_shape[-1], dropout, seed)
     set_bn_momentum(trunk, bn_momentum)
     return assemble(trunk, head, size, bands, seed, name, channels)

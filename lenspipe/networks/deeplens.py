@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import keras
 from keras import layers
-
-from lenspipe.networks.classifier import build_classifier
 
 STEM = 32
 #: Inner and outer channels of the bottlenecks of each stage.
@@ -15,25 +11,13 @@ STAGES = ((16, 32), (32, 64), (64, 128), (128, 256), (256, 512))
 BLOCKS = 3
 
 
-def build_deeplens(
-    size: int,
-    bands: int,
-    dropout: float = 0.1,
-    bn_momentum: float = 0.9,
-    seed: int = 0,
-    channels: Sequence[str] = (),
-) -> keras.Model:
+def deeplens_trunk(size: int, channels: int) -> keras.Model:
     """Return CMU DeepLens: 46 convolutions in a row, pre-activation bottlenecks, ELU.
 
     The first block of each stage but the first halves the map; there the shortcut is projected, four
     convolutions that are not among the 46. Their output is one sigmoid; ours is a softmax behind MC
-    dropout, as for all detectors. Parameters and result as for
-    `lenspipe.networks.classifier.build_classifier`.
+    dropout, as for all detectors.
     """
-    return build_classifier(_build_trunk, "cmu_deeplens", size, bands, dropout, bn_momentum, seed, channels)
-
-
-def _build_trunk(size: int, channels: int) -> keras.Model:
     inputs = keras.Input((size, size, channels), name="stamp", dtype="float32")
     x = layers.Conv2D(STEM, 7, padding="same", use_bias=False, name="stem")(inputs)
     for stage, (inner, outer) in enumerate(STAGES, 1):

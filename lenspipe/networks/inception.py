@@ -14,7 +14,7 @@ from keras import layers
 
 from lenspipe.networks.assemble import assemble, input_channels, seeded_weights
 from lenspipe.networks.blocks import conv_bn_relu
-from lenspipe.networks.classifier import build_classifier, set_bn_momentum
+from lenspipe.networks.classifier import set_bn_momentum
 from lenspipe.networks.layers import MCDropout, TargetScale
 
 STREAM = (24, 48)  # channels of the two 5 x 5 convolutions
@@ -34,12 +34,13 @@ def build_inception(
     target_mean: Sequence[float] = (0.0, 0.0, 0.0, 0.0),
     target_std: Sequence[float] = (1.0, 1.0, 1.0, 1.0),
     channels: Sequence[str] = (),
+    crop: int = 0,
 ) -> keras.Model:
     """Return the regressor: one shared trunk, a head of dense layers per target.
 
     Parameters
     ----------
-    size, bands, dropout, bn_momentum, seed, channels
+    size, bands, dropout, bn_momentum, seed, channels, crop
         As for `lenspipe.networks.classifier.build_classifier`.
     target_mean, target_std : sequence of float
         Mean and standard deviation of each transformed target over the training folds; their number
@@ -52,30 +53,14 @@ def build_inception(
         target (log theta_e, log sigma_v, log1p z).
     """
     with seeded_weights(seed):
-        trunk = _build_trunk(size, input_channels(bands, channels))
+        trunk = inception_trunk(crop or size, input_channels(bands, channels))
         head = _build_heads(trunk.output_shape[-1], dropout, bn_momentum, seed, target_mean, target_std)
     set_bn_momentum(trunk, bn_momentum)
     return assemble(trunk, head, size, bands, seed, "inception", channels)
 
 
-def build_inception_detector(
-    size: int,
-    bands: int,
-    dropout: float = 0.1,
-    bn_momentum: float = 0.9,
-    seed: int = 0,
-    channels: Sequence[str] = (),
-) -> keras.Model:
-    """Return a detector with the Inception trunk: several times faster than ResNet50.
-
-    Parameters and result as for `lenspipe.networks.classifier.build_classifier`.
-    """
-    return build_classifier(
-        _build_trunk, "inception_detector", size, bands, dropout, bn_momentum, seed, channels
-    )
-
-
-def _build_trunk(size: int, channels: int) -> keras.Model:
+def inception_trunk(size: int, channels: int) -> keras.Model:
+    """Return the trunk, for the regressor and for a detector several times faster than ResNet50."""
     inputs = keras.Input((size, size, channels), name="stamp", dtype="float32")
     x = inputs
     for width in STREAM:

@@ -10,35 +10,21 @@ of parameters that are not trainable.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import keras
 from keras import layers
 
 from lenspipe.networks.blocks import conv_bn_relu
-from lenspipe.networks.classifier import build_classifier
 
 CHANNELS = (64, 128, 256, 384, 512)
 DENSE = (4096, 3072)
 
 
-def build_lensdetectnet(
-    size: int,
-    bands: int,
-    dropout: float = 0.1,
-    bn_momentum: float = 0.9,
-    seed: int = 0,
-    channels: Sequence[str] = (),
-) -> keras.Model:
+def lensdetectnet_trunk(size: int, channels: int) -> keras.Model:
     """Return the plain CNN: convolution, batch norm, ReLU and pooling, then dense layers.
 
-    The maps are flattened, so that the parameters depend on the size of a stamp: 49,180,610 at 64 to 79 px
-    in three bands. Parameters and result as for `lenspipe.networks.classifier.build_classifier`.
+    The maps are flattened, so that the parameters depend on the size of a stamp: with the head 49,180,610 at 64 to
+    79 px in three bands.
     """
-    return build_classifier(_build_trunk, "lensdetectnet", size, bands, dropout, bn_momentum, seed, channels)
-
-
-def _build_trunk(size: int, channels: int) -> keras.Model:
     inputs = keras.Input((size, size, channels), name="stamp", dtype="float32")
     x = inputs
     for k, width in enumerate(CHANNELS):

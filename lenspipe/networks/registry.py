@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import keras
 
 from lenspipe.core.errors import ConfigError
-from lenspipe.networks.deeplens import build_deeplens
-from lenspipe.networks.efficientnet import build_efficientnet
-from lenspipe.networks.inception import build_inception, build_inception_detector
-from lenspipe.networks.lensdetectnet import build_lensdetectnet
-from lenspipe.networks.resnet import build_resnet50
-from lenspipe.networks.swift import build_swift
+from lenspipe.networks.classifier import TrunkBuilder, build_classifier
+from lenspipe.networks.deeplens import deeplens_trunk
+from lenspipe.networks.efficientnet import efficientnet_trunk
+from lenspipe.networks.inception import build_inception, inception_trunk
+from lenspipe.networks.lensdetectnet import lensdetectnet_trunk
+from lenspipe.networks.resnet import resnet50_trunk
+from lenspipe.networks.swift import swift_trunk
 
 Task = Literal["detector", "regressor"]
 
@@ -26,17 +28,20 @@ class Architecture(NamedTuple):
     build: Callable[..., keras.Model]
 
 
+_DETECTORS: dict[str, TrunkBuilder] = {
+    "resnet50": resnet50_trunk,
+    "inception_detector": inception_trunk,
+    "cmu_deeplens": deeplens_trunk,
+    "lensdetectnet": lensdetectnet_trunk,
+    "efficientnet": efficientnet_trunk,
+    "swift": swift_trunk,
+}
 ARCHITECTURES: dict[str, Architecture] = {
-    entry.name: entry
-    for entry in (
-        Architecture("resnet50", "detector", build_resnet50),
-        Architecture("inception_detector", "detector", build_inception_detector),
-        Architecture("cmu_deeplens", "detector", build_deeplens),
-        Architecture("lensdetectnet", "detector", build_lensdetectnet),
-        Architecture("efficientnet", "detector", build_efficientnet),
-        Architecture("swift", "detector", build_swift),
-        Architecture("inception", "regressor", build_inception),
-    )
+    **{
+        name: Architecture(name, "detector", partial(build_classifier, trunk, name))
+        for name, trunk in _DETECTORS.items()
+    },
+    "inception": Architecture("inception", "regressor", build_inception),
 }
 DEFAULTS: dict[str, str] = {"detector": "resnet50", "regressor": "inception"}
 
@@ -58,8 +63,16 @@ def find_architecture(task: str, name: str = "") -> Architecture:
     return ARCHITECTURES[name]
 
 
-def build_network(task: str, name: str, size: int, bands: int, **settings: Any) -> keras.Model:
-    """Build a network by name; `settings` go to its builder."""
-    if size < 32:
-        raise ConfigError(f"networks expect stamps of at least 32 px, received {size}")
-    return find_architecture(task, name).build(size, bands, **settings)
+def build_network(task: str, name: str, size: int, bands: int, crop: int = 0, **settings: Any) -> keras.Model:
+    """Build a network by name; `settings` go to its builder.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such network, or it would see less than 32 px or more than the stamp.
+    """
+    if crop > size:
+        raise ConfigError(f"crop = {crop} px is more than the stamps have: {size}")
+    if (crop or size) < 32:
+        raise ConfigError(f"networks expect to see at least 32 px, received {crop or size}")
+    return find_architecture(task, name).build(size, bands, crop=crop, **settings)

@@ -163,6 +163,7 @@ def _builder(
         bn_momentum=settings.bn_momentum,
         seed=seed,
         channels=settings.channels,
+        crop=settings.crop,
         **extra,
     )
 

@@ -29,6 +29,7 @@ ALLOWED_CLASSES = {
     "BatchNormalization",
     "Concatenate",
     "Conv2D",
+    "Cropping2D",
     "DTypePolicy",
     "Dense",
     "DepthwiseConv2D",

@@ -3,10 +3,10 @@
 import keras
 import numpy as np
 import pytest
+from support import small_swift
 
 from lenspipe.networks.assemble import assemble, name_inputs, trunk_of
 from lenspipe.networks.registry import build_network
-from lenspipe.networks.swift import build_swift
 from lenspipe.training.batchnorm import fuse_batch_norms
 from lenspipe.training.load import load_model, save_model
 
@@ -27,7 +27,7 @@ PLAIN = {"image": ((32, 32, 3), "float32"), "noise_sigma": ((3,), "float32")}
 
 @pytest.mark.parametrize("channels", [(), ("noise",), ("mask",), ("noise", "mask"), ("mask", "noise")])
 def test_a_mask_is_an_input_where_it_is_a_channel_and_nowhere_else(channels, masked, tmp_path):
-    model = build_swift(32, 3, 0.0, channels=channels, widths=(4, 4, 4, 4))
+    model = small_swift(32, 3, dropout=0.0, channels=channels)
     expected = PLAIN | ({"mask": ((32, 32, 3), "uint8")} if "mask" in channels else {})
     save_model(model, tmp_path / "m.keras")
     given = {name: masked[name] for name in expected}
@@ -42,7 +42,7 @@ def test_a_mask_is_an_input_where_it_is_a_channel_and_nowhere_else(channels, mas
 
 
 def test_the_trunk_sees_the_channels_in_their_order(masked):
-    model = build_swift(32, 3, channels=("mask", "noise"), widths=(4, 4, 4, 4))
+    model = small_swift(32, 3, channels=("mask", "noise"))
     seen = keras.Model(model.inputs, model.get_layer("sky_symmetry").output)
     out = seen.predict(masked, verbose=0)
     np.testing.assert_array_equal(out[..., 3:6], masked["mask"] != 0)
@@ -70,3 +70,20 @@ def test_a_regressor_has_it_too(masked):
     trunk = trunk_of(model)
     blank = {**masked, "mask": np.zeros_like(masked["mask"])}
     assert np.abs(trunk.predict(masked, verbose=0) - trunk.predict(blank, verbose=0)).max() > 1e-3
+
+
+def test_a_network_that_sees_the_middle_does_not_see_the_rest():
+    model = small_swift(40, 2, dropout=0.0, crop=33, channels=("mask",))
+    assert model.get_layer("trunk").input_shape == (None, 33, 33, 4)
+    rng = np.random.default_rng(3)
+    image = rng.normal(0, 10, (2, 40, 40, 2)).astype(np.float32)
+    other = image.copy()
+    other[:, :3], other[:, 36:], other[:, :, :3], other[:, :, 36:] = 1, 2, 3, 4
+    noise, mask = np.full((2, 2), 10, np.float32), np.zeros((2, 40, 40, 2), np.uint8)
+    for network in (model, trunk_of(model)):
+        seen = [np.asarray(network(name_inputs(stamps, noise, mask))) for stamps in (image, other)]
+        np.testing.assert_array_equal(*seen)
+    other[:, 20, 20] += 100
+    trunk = trunk_of(model)
+    features = [np.asarray(trunk(name_inputs(stamps, noise, mask))) for stamps in (image, other)]
+    assert not np.array_equal(*features)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from astropy.io import fits
-from support import lenspipe
+from support import lenspipe, small_swift
 
 from lenspipe.io.files import digest, write_json
 from lenspipe.io.tables import read_table
-from lenspipe.networks.swift import build_swift
 from lenspipe.training.load import save_model
 
 SIZE = 32
@@ -20,7 +19,9 @@ def write_bundle(folder, seed, folds=1, bands="gri", pixel_scale=0.263, temperat
     folder.mkdir(parents=True)
     names = [f"fold-{k}.keras" for k in range(folds)]
     for k, name in enumerate(names):
-        save_model(build_swift(SIZE, len(bands), 0.3, seed=seed + k, widths=(4, 8, 8, 16)), folder / name)
+        save_model(
+            small_swift(SIZE, len(bands), dropout=0.3, seed=seed + k, widths=(4, 8, 8, 16)), folder / name
+        )
     card = {
         "task": "detector",
         "architecture": "swift",

@@ -6,11 +6,11 @@ import zipfile
 import h5py
 import keras
 import pytest
+from support import small_swift
 
 from lenspipe.core.errors import InputError
 from lenspipe.io.files import digest, write_json
 from lenspipe.networks.registry import build_network
-from lenspipe.networks.swift import build_swift
 from lenspipe.training.bundle import load_bundle
 from lenspipe.training.load import check_shapes, load_network, save_model
 
@@ -18,7 +18,7 @@ from lenspipe.training.load import check_shapes, load_network, save_model
 @pytest.fixture(scope="module")
 def good(tmp_path_factory):
     path = tmp_path_factory.mktemp("networks") / "good.keras"
-    save_model(build_swift(32, 2, channels=("noise",), widths=(4, 4, 4, 4)), path)
+    save_model(small_swift(32, 2, channels=("noise",)), path)
     return path
 
 
@@ -129,7 +129,7 @@ def test_a_network_for_other_stamps_is_refused_even_with_a_card_that_vouches_for
 
 @pytest.mark.parametrize(("channels", "told"), [((), ("mask",)), (("mask",), ())])
 def test_a_network_that_sees_masks_or_not_as_its_card_does_not_say_is_refused(tmp_path, channels, told):
-    save_model(build_swift(32, 2, channels=channels, widths=(4, 4, 4, 4)), tmp_path / "fold-0.keras")
+    save_model(small_swift(32, 2, channels=channels), tmp_path / "fold-0.keras")
     network = load_network(tmp_path / "fold-0.keras", "fold-0")
     check_shapes(network, tmp_path, 32, 2, (2,), needs_mask="mask" in channels)
     with pytest.raises(InputError, match=r"takes .* and gives .* but its bundle\.json says"):
