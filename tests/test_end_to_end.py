@@ -10,6 +10,7 @@ import subprocess
 import time
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from rich.console import Console
@@ -241,3 +242,86 @@ def test_a_tile_that_turns_bad_leaves_the_catalog(chain, tmp_path):
     assert answer.returncode == 0, answer.stderr
     assert set(read_table(tmp_path / "scan/scores.parquet")["tile"]) == {"mock000"}
     assert "mock001" in set(read_table(tmp_path / "scan/quarantine.ecsv")["unit"])
+
+
+MASKED = """
+survey = "des"
+[simulate]
+count = 48
+size = 48
+shard_size = 24
+realism = { masked = 0.5 }
+tiles = { count = 1, size = 300, lenses = 3 }
+[train.detector]
+folds = 2
+epochs = 2
+batch_size = 16
+architecture = "swift"
+channels = ["noise", "mask"]
+[train.regressor]
+folds = 2
+epochs = 1
+batch_size = 8
+channels = ["mask"]
+[find]
+mc_samples = 4
+[model]
+mc_samples = 8
+[catalog]
+threshold = 0.0
+"""
+
+
+def test_networks_that_see_masks_see_those_of_the_images_kept_or_not(tmp_path):
+    recipe, run = tmp_path / "recipe.toml", tmp_path / "run"
+    recipe.write_text(MASKED)
+    answer = lenspipe("run", recipe, "--out", run)
+    assert answer.returncode == 0, answer.stderr
+    models = run / "models/detector", run / "models/regressor"
+    words = ("--survey", "des", "--threshold", "0", "--detector", models[0], "--regressor", models[1])
+    words = (*words, "--set", "find.mc_samples=4", "--set", "model.mc_samples=8")
+    for name in ("--keep", "--no-keep"):
+        answer = lenspipe("scan", run / "tiles", "--out", tmp_path / name, name, *words)
+        assert answer.returncode == 0, answer.stderr
+    tables = [
+        read_table(folder / "scores.parquet") for folder in (run, tmp_path / "--keep", tmp_path / "--no-keep")
+    ]
+    assert len(tables[0]) > 3
+    for table in tables[1:]:
+        for name in ("object_id", "score", "score_err", "theta_e", "theta_e_err_lo"):
+            assert np.array_equal(table[name], tables[0][name]), name
+
+    # they are the scores of the stamps with their masks, and would be others without
+    from lenspipe.training.bundle import load_bundle
+    from lenspipe.training.predict import score_stamps
+
+    (path,) = (run / "ingest").glob("*.h5")
+    shard, objects = read_shard(path, masks=True), read_table(path.with_suffix(".parquet"))
+    seen, blind = (
+        score_stamps(load_bundle(models[0]), shard.image, shard.noise_sigma, 4, seed=1, mask=mask).score
+        for mask in (shard.mask, np.zeros_like(shard.mask))
+    )
+    spoilt = shard.mask.any(axis=(1, 2, 3))
+    assert spoilt.any()
+    assert np.all(seen[spoilt] != blind[spoilt])
+    scores = dict(zip(tables[0]["object_id"], tables[0]["score"], strict=True))
+    found = [scores[name] for name in objects["object_id"]]
+    np.testing.assert_allclose(found, seen, rtol=1e-5)
+
+    for bundle in models:
+        answer = lenspipe("evaluate", bundle, "--data", run / "simulate", "--out", tmp_path / bundle.name)
+        assert answer.returncode == 0, answer.stderr
+    answer = lenspipe("predict", *models, "--data", run / "simulate", "--out", tmp_path / "p.parquet")
+    assert answer.returncode == 0, answer.stderr
+    old = tmp_path / "old"
+    shutil.copytree(run / "simulate", old)
+    for shard_path in old.glob("*.h5"):
+        with h5py.File(shard_path, "a") as file:
+            del file["pixel_mask"]
+    for words in (
+        ("predict", *models, "--out", tmp_path / "q.parquet"),
+        ("evaluate", models[0], "--out", old / "e"),
+    ):
+        answer = lenspipe(*words, "--data", old)
+        assert answer.returncode == 2
+        assert "shard-00000.h5 has no pixel_mask" in answer.stderr

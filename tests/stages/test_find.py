@@ -14,14 +14,15 @@ from lenspipe.training.load import save_model
 SIZE = 32
 
 
-def write_bundle(folder, seed, folds=1, bands="gri", pixel_scale=0.263, temperature=1.0):
+def write_bundle(folder, seed, folds=1, bands="gri", pixel_scale=0.263, temperature=1.0, channels=()):
     """Write a detector of small networks that were never trained."""
     folder.mkdir(parents=True)
     names = [f"fold-{k}.keras" for k in range(folds)]
     for k, name in enumerate(names):
-        save_model(
-            small_swift(SIZE, len(bands), dropout=0.3, seed=seed + k, widths=(4, 8, 8, 16)), folder / name
+        network = small_swift(
+            SIZE, len(bands), dropout=0.3, seed=seed + k, widths=(4, 8, 8, 16), channels=channels
         )
+        save_model(network, folder / name)
     card = {
         "task": "detector",
         "architecture": "swift",
@@ -31,7 +32,7 @@ def write_bundle(folder, seed, folds=1, bands="gri", pixel_scale=0.263, temperat
         "targets": {},
         "weights": {name: digest(folder / name) for name in names},
         "folds": [{"fold": k, "n_train": 0, "n_test": 0} for k in range(folds)],
-        "training": {"survey": "des", "data_hash": "", "settings": {"epochs": 0}},
+        "training": {"survey": "des", "data_hash": "", "settings": {"epochs": 0, "channels": channels}},
         "calibration": {"temperature": temperature, "train_prior": 0.5, "lens_prior": 1e-3},
         "metrics": {},
     }
@@ -43,7 +44,8 @@ def write_bundle(folder, seed, folds=1, bands="gri", pixel_scale=0.263, temperat
 @pytest.fixture(scope="module")
 def detectors(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models")
-    return [write_bundle(folder / "a", 1), write_bundle(folder / "b", 5, folds=2, temperature=2.0)]
+    seeing_masks = write_bundle(folder / "b", 5, folds=2, temperature=2.0, channels=("mask",))
+    return [write_bundle(folder / "a", 1), seeing_masks]
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +59,7 @@ def images(tmp_path_factory):
             header = fits.Header({"BAND": band, "MAGZERO": 31.4, "PSF_FWHM": 0.93})
             pixels = (galaxy + rng.normal(0, 5, galaxy.shape)).astype(np.float32)
             weight = fits.ImageHDU(np.full(galaxy.shape, 0.04, np.float32), name="WGT")
+            weight.data[:, 20] = 0.0  # a dead column
             fits.HDUList([fits.PrimaryHDU(pixels, header), weight]).writeto(folder / f"{name}_{band}.fits")
     return folder
 

@@ -26,10 +26,10 @@ rng = np.random.default_rng(0)
 image, noise = rng.normal(size=(16, 32, 32, 3)).astype("f4"), np.ones((16, 3), "f4")
 label = np.eye(2, dtype="f4")[np.arange(16) % 2]
 with over_devices(count):
-    model = build_network("detector", "inception_detector", 32, 3, dropout=0.0, seed=1)
+    model = build_network("detector", "inception_detector", 32, 3, dropout=0.0, seed=1, channels=("mask",))
     model.get_layer("sky_symmetry").trainable = False
     compile_model(model, "detector", TrainSection(learning_rate=1e-3, epochs=2), 1)
-    data = {"image": image, "noise_sigma": noise}
+    data = {"image": image, "noise_sigma": noise, "mask": (image > 2).astype("u1")}
     losses = model.fit(data, label, batch_size=16, epochs=2, shuffle=False, verbose=0).history["loss"]
     print(json.dumps({"losses": losses, "finite": all(np.isfinite(w).all() for w in model.get_weights())}))
 """
