@@ -1,6 +1,6 @@
 """What all architectures share: inputs, stretch, augmentation, then trunk and head as sub-models.
 
-``image, noise_sigma (, mask) -> stretch (-> more channels) -> sky_symmetry (-> crop) -> trunk -> head``. The trunk is
+``image, noise_sigma (, mask) (-> crop) -> stretch (-> more channels) -> sky_symmetry -> trunk -> head``. The trunk is
 deterministic at prediction and runs once per stamp; the head holds the dropout and runs once per pass.
 """
 
@@ -19,7 +19,8 @@ from lenspipe.networks.layers import MaskChannel, NoiseChannel, SkySymmetry, Str
 #: network's inputs), each of which appends a channel per band.
 CHANNELS: dict[str, type[NoiseChannel] | type[MaskChannel]] = {"noise": NoiseChannel, "mask": MaskChannel}
 
-CROP = "crop"
+#: Inputs that have pixels.
+_PIXELS = {"image", "mask"}
 
 
 @contextmanager
@@ -58,8 +59,8 @@ def assemble(
     """Return the whole model of a `trunk` (stamp to features) and a `head` (features to output).
 
     The trunk takes stamps of `input_channels` channels: the bands, then those of each of `channels`. If it is made
-    for smaller ones, it sees their middle. With the
-    channel "mask" the model has the input ``mask`` (n, size, size, bands), uint8, 0 = good, as shards store it.
+    for smaller ones, it sees their middle. With the channel "mask" the model has the input ``mask``
+    (n, size, size, bands), uint8, 0 = good, as shards store it.
     """
     stamp = (size, size, bands)
     inputs = name_inputs(
@@ -67,27 +68,29 @@ def assemble(
         keras.Input((bands,), name="noise_sigma", dtype="float32"),
         keras.Input(stamp, name="mask", dtype="uint8") if "mask" in channels else None,
     )
+    seen = dict(inputs)
+    margin = size - trunk.input_shape[1]
+    if margin:
+        sides = (margin // 2, margin - margin // 2)
+        for key in _PIXELS & set(inputs):
+            crop = keras.layers.Cropping2D((sides, sides), name=f"crop_{key}", dtype=inputs[key].dtype)
+            seen[key] = crop(inputs[key])
     # float32 whatever the policy: fluxes span more decades than bfloat16 resolves
-    x = Stretch(name="stretch", dtype="float32")(inputs["image"], inputs["noise_sigma"])
+    x = Stretch(name="stretch", dtype="float32")(seen["image"], seen["noise_sigma"])
     for channel in channels:
         layer = CHANNELS[channel](name=f"{channel}_channel", dtype="float32")
-        x = layer(x, inputs[layer.source])
+        x = layer(x, seen[layer.source])
     x = SkySymmetry(seed=seed, name="sky_symmetry", dtype="float32")(x)
-    margin = size - trunk.input_shape[1]
-    if margin:  # where a side is odd and the other not, the turns have shown either half pixel
-        sides = margin // 2, margin - margin // 2
-        x = keras.layers.Cropping2D((sides, sides), name=CROP, dtype="float32")(x)
     return keras.Model(inputs, head(trunk(x)), name=name)
 
 
 def trunk_of(model: keras.Model) -> keras.Model:
     """Return the deterministic part of a model: inputs to features, without augmentation."""
     inputs = {t.name: keras.Input(t.shape[1:], name=t.name, dtype=t.dtype) for t in model.inputs}
-    x = model.get_layer("stretch")(inputs["image"], inputs["noise_sigma"])
-    for layer in model.layers:  # in the order in which they were called
+    layers = {layer.name: layer for layer in model.layers}  # in the order in which they were called
+    seen = {key: layers[f"crop_{key}"](x) if f"crop_{key}" in layers else x for key, x in inputs.items()}
+    x = layers["stretch"](seen["image"], seen["noise_sigma"])
+    for layer in layers.values():
         if isinstance(layer, tuple(CHANNELS.values())):
-            x = layer(x, inputs[layer.source])
-    for layer in model.layers:
-        if layer.name == CROP:
-            x = layer(x)
-    return keras.Model(inputs, model.get_layer("trunk")(x), name="features")
+            x = layer(x, seen[layer.source])
+    return keras.Model(inputs, layers["trunk"](x), name="features")

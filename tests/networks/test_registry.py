@@ -21,6 +21,14 @@ def test_small_stamps_are_refused():
         build_network("detector", "resnet50", 24, 3)
 
 
+@pytest.mark.parametrize(
+    ("crop", "message"), [(48, "more than the stamps have: 40"), (24, "32 px, received 24")]
+)
+def test_a_middle_that_is_no_middle_is_refused(crop, message):
+    with pytest.raises(ConfigError, match=message):
+        build_network("detector", "swift", 40, 3, crop=crop)
+
+
 def test_the_settings_text_names_every_architecture():
     text = TrainSection.model_fields["architecture"].description
     assert all(name in text for name in ARCHITECTURES)

@@ -18,7 +18,7 @@ from lenspipe.training.load import check_shapes, load_network, save_model
 @pytest.fixture(scope="module")
 def good(tmp_path_factory):
     path = tmp_path_factory.mktemp("networks") / "good.keras"
-    save_model(small_swift(32, 2, channels=("noise",)), path)
+    save_model(small_swift(40, 2, channels=("noise",), crop=32), path)
     return path
 
 
