@@ -16,6 +16,7 @@ import numpy as np
 from lenspipe.core.errors import InputError
 from lenspipe.io.cards import read_card
 from lenspipe.io.files import digest, replacing, write_json
+from lenspipe.networks.assemble import name_inputs
 from lenspipe.training.bundle import Bundle, load_bundle
 
 #: Largest change of an output by the lost digits, on noise: a score's error over dropout passes is larger.
@@ -114,10 +115,9 @@ def _copy_group(old: h5py.Group, new: h5py.Group, source: Path) -> None:
 def _check_same(source: Bundle, packed: Bundle, numbers: Sequence[int]) -> None:
     rng = np.random.default_rng(1)
     shape = (16, source.size, source.size, len(source.bands))
-    stamps = {
-        "image": rng.normal(0.0, 1.0, shape).astype(np.float32) * rng.uniform(1, 30, (16, 1, 1, 1)),
-        "noise_sigma": np.ones((16, len(source.bands)), np.float32),
-    }
+    image = rng.normal(0.0, 1.0, shape).astype(np.float32) * rng.uniform(1, 30, (16, 1, 1, 1))
+    mask = np.zeros(shape, np.uint8) if source.needs_mask else None
+    stamps = name_inputs(image, np.ones((16, len(source.bands)), np.float32), mask)
     for number, half in zip(numbers, packed.networks(), strict=True):
         whole, answers = source.networks()[number], []
         for network in (whole, half):
