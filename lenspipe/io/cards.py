@@ -52,8 +52,8 @@ def describe_card(card: dict[str, Any]) -> list[str]:
         f"{card['task']}, {card['architecture']}: {training['survey']} {''.join(form.bands)}, "
         f"{form.size} px of {form.pixel_scale:g} arcsec",
         card.get("description", ""),
-        f"trained on {first['n_train']:,} stamps, {training['settings']['epochs']} epochs, {len(folds)} network(s), "
-        f"{hours:.1f} h, seed {card['seed']}",
+        f"trained on {first['n_train']:,} stamps, {training['settings']['epochs']} epochs, "
+        f"{len(card['weights'])} network(s), {hours:.1f} h, seed {card['seed']}",
     ]
     scores = card.get("test", card["metrics"])
     if "auroc" in scores:

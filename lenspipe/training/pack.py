@@ -18,6 +18,7 @@ from lenspipe.io.cards import read_card
 from lenspipe.io.files import digest, replacing, write_json
 from lenspipe.networks.assemble import name_inputs
 from lenspipe.training.bundle import Bundle, load_bundle
+from lenspipe.training.load import load_network
 
 #: Largest change of an output by the lost digits, on noise: a score's error over dropout passes is larger.
 _SAME = 0.01
@@ -53,13 +54,14 @@ def pack_bundle(
     numbers = sorted(set(folds)) or list(range(len(source.weights)))
     if numbers[-1] >= len(source.weights) or numbers[0] < 0:
         raise InputError(f"{bundle} has the folds 0 to {len(source.weights) - 1}, received {list(folds)}")
-    if target.exists() and (target / "bundle.json").exists():
+    if (target / "bundle.json").exists():
         raise InputError(f"{target} holds a model already; choose another folder")
     target.mkdir(parents=True, exist_ok=True)
     names = []
     for k, number in enumerate(numbers):
         names.append(f"fold-{k}.keras")
         halve_weights(source.weights[number], target / names[-1])
+        _check_same(source, number, target / names[-1])
     for name in ("metrics.json", "history.csv", "oof.parquet"):
         shutil.copyfile(source.path / name, target / name)
     card = {**read_card(source.path), **(facts or {})}
@@ -68,10 +70,8 @@ def pack_bundle(
         "packed": {"dtype": "float16", "folds": numbers},
         "weights": {name: digest(target / name) for name in names},
     }
-    write_json(target / "bundle.json", card)
-    packed = load_bundle(target)
-    _check_same(source, packed, numbers)
-    return packed
+    write_json(target / "bundle.json", card)  # last: without it a folder is no model
+    return load_bundle(target)
 
 
 def read_figures(folder: Path) -> dict[str, Any]:
@@ -112,22 +112,20 @@ def _copy_group(old: h5py.Group, new: h5py.Group, source: Path) -> None:
         new.create_dataset(name, data=values).attrs.update(item.attrs)
 
 
-def _check_same(source: Bundle, packed: Bundle, numbers: Sequence[int]) -> None:
+def _check_same(source: Bundle, number: int, half: Path) -> None:
     rng = np.random.default_rng(1)
     shape = (16, source.size, source.size, len(source.bands))
     image = rng.normal(0.0, 1.0, shape).astype(np.float32) * rng.uniform(1, 30, (16, 1, 1, 1))
     mask = np.zeros(shape, np.uint8) if source.needs_mask else None
     stamps = name_inputs(image, np.ones((16, len(source.bands)), np.float32), mask)
-    for number, half in zip(numbers, packed.networks(), strict=True):
-        whole, answers = source.networks()[number], []
-        for network in (whole, half):
-            features = network.trunk.predict_on_batch(stamps)
-            masks = {
-                name: np.ones((1, 1, width), np.float32) for name, (width, _) in network.mask_rates.items()
-            }
-            answers.append(
-                np.asarray(network.passes.predict_on_batch({"features": features, "masks": masks}))
-            )
-        change = float(np.abs(answers[0] - answers[1]).max())
-        if not change < _SAME:
-            raise InputError(f"{source.weights[number]}: half precision changes its answers by {change:.3g}")
+    answers = []
+    for network in (source.networks()[number], load_network(half, half.stem)):
+        features = network.trunk.predict_on_batch(stamps)
+        masks = {name: np.ones((1, 1, width), np.float32) for name, (width, _) in network.mask_rates.items()}
+        answers.append(np.asarray(network.passes.predict_on_batch({"features": features, "masks": masks})))
+    change = float(np.abs(answers[0] - answers[1]).max())
+    if not change < _SAME:
+        raise InputError(
+            f"{source.weights[number]}: half precision changes its answers by {change:.3g}, more than {_SAME:g}; "
+            "give the whole bundle away"
+        )

@@ -67,6 +67,7 @@ def packaged(monkeypatch, tmp_path):
     ):  # fmt: skip
         card = json.loads(WHOLE) | {"task": task, "training": {"survey": survey, "settings": {"epochs": 2}}}
         card |= {"metrics": {"tpr_at_fpr_1e-3": tpr}, "seed": 3, "bands": ["g"]}
+        card["weights"] = {"fold-0.keras": "a", "fold-1.keras": "b"}
         card["folds"] = [{"n_train": 1000, "train_seconds": 1800.0}] * 2
         (tmp_path / name).mkdir()
         (tmp_path / name / "bundle.json").write_text(json.dumps(card))

@@ -6,6 +6,7 @@ import pytest
 
 from lenspipe.core.errors import InputError
 from lenspipe.io.files import write_json
+from lenspipe.training import pack
 from lenspipe.training.datasets import load_stamps
 from lenspipe.training.pack import halve_weights, pack_bundle, read_figures
 from lenspipe.training.predict import sample_posteriors, score_stamps
@@ -24,6 +25,14 @@ def test_a_packed_detector_is_half_as_large_and_says_the_same(detector, data, tm
     assert packed.card["metrics"] == json.loads(json.dumps(detector.metrics))
     with pytest.raises(InputError, match="another folder"):
         pack_bundle(detector.path, tmp_path / "small")
+
+
+@pytest.mark.slow
+def test_what_half_precision_changes_is_refused_and_leaves_no_model(detector, tmp_path, monkeypatch):
+    monkeypatch.setattr(pack, "_SAME", 0.0)
+    with pytest.raises(InputError, match="changes its answers"):
+        pack_bundle(detector.path, tmp_path / "small")
+    assert not (tmp_path / "small" / "bundle.json").exists()
 
 
 @pytest.mark.slow
