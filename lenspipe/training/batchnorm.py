@@ -1,10 +1,12 @@
-"""Batch normalisation as one operation while a network trains on TensorFlow."""
+"""Batch normalisation: as one operation while a network trains on TensorFlow, and its statistics taken anew."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import keras
+import numpy as np
 
 
 class FusedBatchNorm(keras.layers.BatchNormalization):
@@ -45,3 +47,24 @@ def _fuse(layer: keras.layers.Layer) -> keras.layers.Layer:
     usable = plain and layer.scale and layer.center and not layer.renorm
     kind = FusedBatchNorm if usable else type(layer)
     return kind.from_config(layer.get_config())
+
+
+def renew_statistics(model: keras.Model, batches: Iterable[Any]) -> None:
+    """Make the moving means and variances of a model's batch norms the mean of what `batches` of its inputs give."""
+    norms = [n for n in model._flatten_layers() if isinstance(n, keras.layers.BatchNormalization)]
+    moving = [variable for norm in norms for variable in (norm.moving_mean, norm.moving_variance)]
+    if not moving:
+        return
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0  # a batch's own statistics, not mixed with those of the last
+    try:
+        found = []
+        for inputs in batches:
+            model(inputs, training=True)
+            found.append([np.array(keras.ops.convert_to_numpy(variable)) for variable in moving])
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+    for variable, values in zip(moving, zip(*found, strict=True), strict=True):
+        variable.assign(np.mean(values, axis=0))

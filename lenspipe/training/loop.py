@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,12 +22,14 @@ from lenspipe.training.datasets import Batches, StampSet, steps_per_epoch
 from lenspipe.training.devices import on_accelerator
 from lenspipe.training.feed import feed
 from lenspipe.training.live import LiveBatches, LiveTrainer
-from lenspipe.training.optimizers import averaged, make_optimizer
+from lenspipe.training.optimizers import average_weights, averaged, make_optimizer
 from lenspipe.training.sampling import draw_rows
 
 OnEpoch = Callable[[Mapping[str, Any]], None]
 #: Share of the training stamps whose loss is looked up after an epoch, where hard ones are to be found.
 _LOOKED_UP = 0.25
+#: Batches of which the statistics of averaged weights are taken.
+_STATISTICS = 50
 
 
 @dataclass(frozen=True)
@@ -87,14 +89,14 @@ def train(model: keras.Model, fold: Fold, settings: TrainSection, on_epoch: OnEp
     validation = Batches(fold.stamps, fold.truth, fold.held_out, settings.batch_size)
     while state.epoch < settings.epochs and not _is_over(state, settings):
         started = time.monotonic()
-        batches = _batches(fold, state, settings)
+        batches = _batches(fold, _rows(fold, state, settings), settings.batch_size)
         _reseed(learner, fold.seed, state.epoch)
         # shuffle=False: Keras would shuffle the batches once more, from Python's global random state
         fitted = learner.fit(feed(batches), epochs=1, shuffle=False, verbose=0)
         rate = sum(len(part) for part in batches.parts) / (time.monotonic() - started)
         row = {"fold": fold.number, "epoch": state.epoch + 1}
         row |= {k: float(v[-1]) for k, v in fitted.history.items()}
-        with averaged(learner):
+        with averaged(learner, _some_inputs(learner, fold, settings)):
             losses: Any = model.evaluate(feed(validation), verbose=0, return_dict=True)
             row |= {f"val_{k}": float(v) for k, v in losses.items()}
             if not np.isfinite(row["loss"]):
@@ -116,8 +118,8 @@ def train(model: keras.Model, fold: Fold, settings: TrainSection, on_epoch: OnEp
             on_epoch({**row, "epochs": settings.epochs, "images_per_s": round(rate, 1)})
     if settings.patience:
         model.set_weights(state.best)
-    elif learner.optimizer.use_ema:
-        learner.optimizer.finalize_variable_values(learner.trainable_variables)
+    else:
+        average_weights(learner, _some_inputs(learner, fold, settings))
     return state
 
 
@@ -139,9 +141,17 @@ def _is_over(state: State, settings: TrainSection) -> bool:
     return 0 < settings.patience < len(losses) - int(np.argmin(losses)) if losses else False
 
 
-def _batches(fold: Fold, state: State, settings: TrainSection) -> Batches | LiveBatches:
-    """Return the batches of an epoch."""
-    rows, size = _rows(fold, state, settings), settings.batch_size
+def _some_inputs(model: keras.Model, fold: Fold, settings: TrainSection) -> Iterator[Any]:
+    """Yield the inputs of some batches, always the same, seen by the same layers."""
+    rows = stream(fold.seed, "statistics").permutation(fold.train)[: _STATISTICS * settings.batch_size]
+    _reseed(model, fold.seed, settings.epochs)
+    batches = _batches(fold, rows, settings.batch_size)
+    for k in range(len(batches)):
+        yield batches[k][0]
+
+
+def _batches(fold: Fold, rows: np.ndarray, size: int) -> Batches | LiveBatches:
+    """Return the batches to train on."""
     if fold.scenes is None:
         return Batches(fold.stamps, fold.truth, rows, size, drop_partial=True, weighted=True)
     place = np.searchsorted(fold.train, rows)  # the scenes are those of the training rows, which are in order
@@ -149,6 +159,7 @@ def _batches(fold: Fold, state: State, settings: TrainSection) -> Batches | Live
 
 
 def _rows(fold: Fold, state: State, settings: TrainSection) -> np.ndarray:
+    """Return the rows of an epoch, in their order."""
     if fold.task != "detector":
         return draw_rows(fold.train, np.zeros(len(fold.train)), state.hardness, fold.seed, state.epoch)
     classes = fold.truth[fold.train, 1] > 0.5

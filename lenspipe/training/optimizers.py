@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import keras
 
 from lenspipe.config import TrainSection
+from lenspipe.training.batchnorm import renew_statistics
 
 _OPTIMIZERS: dict[str, Any] = {
     "adamw": keras.optimizers.AdamW,
@@ -20,7 +21,8 @@ _OPTIMIZERS: dict[str, Any] = {
 def make_optimizer(settings: TrainSection, steps_per_epoch: int) -> keras.optimizers.Optimizer:
     """Return the optimizer of the settings, its learning rate scheduled over all epochs.
 
-    With `ema` above 0 it keeps a running mean of the weights beside them (Polyak & Juditsky 1992); see `averaged`.
+    With `ema` above 0 it keeps a running mean of the weights beside them (Polyak & Juditsky 1992), for
+    `average_weights`.
     """
     options: dict[str, Any] = {}
     if settings.optimizer == "adamw":
@@ -32,6 +34,8 @@ def make_optimizer(settings: TrainSection, steps_per_epoch: int) -> keras.optimi
     optimizer = _OPTIMIZERS[settings.optimizer](_schedule(settings, steps_per_epoch), **options)
     if settings.optimizer == "adamw":
         optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    # fit ends by putting the averages in the place of the weights, and here fit is called for each epoch anew
+    optimizer.finalize_variable_values = lambda variables: None
     return optimizer
 
 
@@ -47,16 +51,27 @@ def _schedule(settings: TrainSection, steps_per_epoch: int) -> Any:
 
 
 @contextmanager
-def averaged(model: keras.Model) -> Iterator[None]:
+def averaged(model: keras.Model, batches: Iterable[Any]) -> Iterator[None]:
     """Give the model its averaged weights inside the block, if its optimizer keeps any, then those of the last step."""
-    optimizer = model.optimizer
-    if not optimizer.use_ema:
+    if not model.optimizer.use_ema:
         yield
         return
-    last = [keras.ops.convert_to_numpy(variable) for variable in model.trainable_variables]
-    optimizer.finalize_variable_values(model.trainable_variables)
+    last = model.get_weights()
     try:
+        average_weights(model, batches)
         yield
     finally:
-        for variable, value in zip(model.trainable_variables, last, strict=True):
-            variable.assign(value)
+        model.set_weights(last)
+
+
+def average_weights(model: keras.Model, batches: Iterable[Any]) -> None:
+    """Give the model its averaged weights, if its optimizer keeps any, and what belongs to them.
+
+    The moving statistics of batch norms are those of the weights of the last steps; with averaged weights they are
+    taken anew, as the mean over the inputs of `batches` (Izmailov et al. 2018, section 3.2).
+    """
+    optimizer = model.optimizer
+    if not optimizer.use_ema:
+        return
+    type(optimizer).finalize_variable_values(optimizer, model.trainable_variables)
+    renew_statistics(model, batches)
