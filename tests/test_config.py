@@ -148,6 +148,11 @@ def test_paths_become_absolute_and_names_stay(tmp_path, monkeypatch):
     assert config.find.detector == (str(tmp_path / "models/d"),)
     assert config.ingest.images == (str(tmp_path / "t/*.fits"),)
     assert (config.survey, config.catalog.known) == ("des", "")
+    named = ["find.detector=des-swift", "train.detector.start=des-swift"]
+    config = with_absolute_paths(load_config(None, named))  # a packaged model, unless a folder is called so
+    assert (config.find.detector, config.train.detector.start) == (("des-swift",), "des-swift")
+    (tmp_path / "des-swift").mkdir()
+    assert with_absolute_paths(load_config(None, named)).find.detector == (str(tmp_path / "des-swift"),)
     for one in ("simulate.into=run", "simulate.into=['run']"):
         assert with_absolute_paths(load_config(None, [one])).simulate.into == (str(tmp_path / "run"),)
     assert load_config(None, ["simulate.into=''"]).simulate.into == ()

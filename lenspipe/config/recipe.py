@@ -89,24 +89,32 @@ _PATHS = (
         for task in ("detector", "regressor")
         for name in ("data", "graded", "graded_run")
     ),
-    *("find.detector", "model.regressor", "catalog.known", "slip.spectroscopy"),
+    *("catalog.known", "slip.spectroscopy"),
 )
+#: Settings that name a model's folder, or several, or a packaged model.
+_MODELS = ("train.detector.start", "train.regressor.start", "find.detector", "model.regressor")
 
 
 def with_absolute_paths(config: Config) -> Config:
     """Return the configuration with its paths absolute: workers and later commands may run elsewhere."""
     data = config.model_dump()
-    for key in _PATHS:
+    for key in (*_PATHS, *_MODELS):
         *sections, name = key.split(".")
         section = data
         for part in sections:
             section = section[part]
         value = section[name]
         if isinstance(value, tuple):
-            section[name] = tuple(str(Path(item).absolute()) for item in value)
-        elif value and (key != "survey" or value.endswith(".toml")):
-            section[name] = str(Path(value).absolute())
+            section[name] = tuple(_absolute(key, item) for item in value)
+        elif value:
+            section[name] = _absolute(key, value)
     return Config.model_validate(data)
+
+
+def _absolute(key: str, value: str) -> str:
+    named = {"survey": not value.endswith(".toml")}  # packaged ones
+    named |= dict.fromkeys(_MODELS, Path(value).name == value and not Path(value).exists())
+    return value if named.get(key) else str(Path(value).absolute())
 
 
 def describe(model: type[BaseModel] = Config, prefix: str = "") -> list[tuple[str, Any, str]]:

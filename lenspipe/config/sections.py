@@ -93,6 +93,11 @@ class TrainSection(Section):
         description="network by name: resnet50 (default), inception_detector, cmu_deeplens, lensdetectnet, "
         "efficientnet or swift for the detector, inception for the regressor",
     )
+    start: str = Field(
+        "",
+        description="model whose weights training begins with, a packaged one's name or a bundle's folder, of the "
+        "same architecture and number of bands, trained on other data; empty = from random ones",
+    )
     channels: tuple[Literal["noise", "mask"], ...] = Field(
         (),
         description="what the network sees beside the bands: noise = a channel per band with its noise level, "

@@ -101,6 +101,11 @@ def read_card(bundle: str | Path, task: str = "") -> dict[str, Any]:
     return card
 
 
+def weights_of(bundle: str | Path) -> list[Path]:
+    """Return the files with a bundle's networks; `InputError` if it is none."""
+    return [find_bundle(bundle) / name for name in sorted(read_card(bundle)["weights"])]
+
+
 def stamps_of(card: dict[str, Any]) -> StampFormat:
     """Return the stamps that a model was made for."""
     return StampFormat(tuple(card["bands"]), int(card["stamp_size"]), float(card["pixel_scale"]))

@@ -8,7 +8,8 @@ A job is a JSON-able dict::
      "fold": which fold is held out,
      "seed": the run's seed,
      "settings": the fields of lenspipe.config.TrainSection,
-     "mc_samples": optional, dropout passes of the out-of-fold predictions}
+     "mc_samples": optional, dropout passes of the out-of-fold predictions,
+     "until": optional, stop after so many epochs, to be gone on with}
 
 It leaves ``fold-<k>.keras`` (float32), ``fold-<k>.oof.parquet``, ``fold-<k>.history.csv`` and, last,
 ``fold-<k>.json``. After each epoch ``fold-<k>.checkpoint.npz`` holds the whole state; all that is random
@@ -33,6 +34,7 @@ from astropy.table import Table
 from lenspipe.config import TrainSection
 from lenspipe.core.errors import InputError
 from lenspipe.core.rng import derive_seed
+from lenspipe.io.cards import weights_of
 from lenspipe.io.files import digest, replacing, write_json
 from lenspipe.io.tables import write_table
 from lenspipe.networks.registry import build_network, find_architecture
@@ -42,20 +44,21 @@ from lenspipe.training.devices import over_devices
 from lenspipe.training.folds import assign_folds, quantile_strata
 from lenspipe.training.live import pack_stamps
 from lenspipe.training.load import save_model, split_network
-from lenspipe.training.loop import Fold, OnEpoch
+from lenspipe.training.loop import Fold, OnEpoch, is_over
 from lenspipe.training.loop import train as train_epochs
 from lenspipe.training.precision import choose_precision, dtype_policy
 from lenspipe.training.predict import posteriors_with, score_with
 from lenspipe.training.sets import load_training
+from lenspipe.training.start import start_from
 from lenspipe.training.targets import to_network
 
 OOF_PASSES = {"detector": 20, "regressor": 50}
 #: Settings that leave the weights as they are, or are told by the data's hash.
-NOT_TRAINED = {"threads", "data", "calibration", "graded", "graded_run", "train_folds"}
+NOT_TRAINED = {"threads", "data", "calibration", "graded", "graded_run", "train_folds", "start"}
 
 
 def fit_fold(job: Mapping[str, Any], on_epoch: OnEpoch | None = None) -> dict[str, Any]:
-    """Train one fold, or go on with it, and return what stands in ``fold-<k>.json``.
+    """Train one fold, or go on with it, and return what stands in ``fold-<k>.json``; empty if it stopped before.
 
     Parameters
     ----------
@@ -89,8 +92,13 @@ def fit_fold(job: Mapping[str, Any], on_epoch: OnEpoch | None = None) -> dict[st
     scenes = pack_stamps(stamps, train) if settings.live else None
     part = Fold(name, task, job["fold"], seed, key, folder, stamps, truth, train, held_out, scenes)
     with over_devices(settings.devices), dtype_policy(choose_precision(settings.precision)):
-        model = fuse_batch_norms(build())
-        state = train_epochs(model, part, settings, on_epoch)
+        model = build()
+        if settings.start:
+            start_from(model, settings.start, task, job["fold"])
+        model = fuse_batch_norms(model)
+        state = train_epochs(model, part, settings, on_epoch, job.get("until"))
+    if not is_over(state, settings):
+        return {}
     with dtype_policy("float32"):
         saved = build()
     saved.set_weights(model.get_weights())
@@ -114,6 +122,7 @@ def fit_fold(job: Mapping[str, Any], on_epoch: OnEpoch | None = None) -> dict[st
         "graded": stamps.count_graded(),
         "seed": job["seed"],
         "settings": settings.model_dump(mode="json", exclude=NOT_TRAINED),
+        "start": settings.start,
         "precision": choose_precision(settings.precision),
         "backend": keras.config.backend(),
         "n_train": len(train),
@@ -209,6 +218,7 @@ def _job_key(job: Mapping[str, Any], settings: TrainSection, stamps: StampSet) -
     package = Path(__file__).resolve().parents[1]
     rooms = ("networks", "training", *(("simulate", "lensing", "imaging") if settings.live else ()))
     sources = [digest(path) for name in rooms for path in sorted((package / name).glob("*.py"))]
+    start = [digest(path) for path in weights_of(settings.start)] if settings.start else []
     parts = [
         job["task"],
         job["fold"],
@@ -216,6 +226,7 @@ def _job_key(job: Mapping[str, Any], settings: TrainSection, stamps: StampSet) -
         job.get("mc_samples"),
         stamps.data_hash,
         sources,
+        start,
         settings.model_dump(mode="json", exclude=NOT_TRAINED),
         choose_precision(settings.precision),
         keras.config.backend(),

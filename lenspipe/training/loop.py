@@ -67,11 +67,18 @@ class Fold:
     scenes: LiveSet | None = None
 
 
-def train(model: keras.Model, fold: Fold, settings: TrainSection, on_epoch: OnEpoch | None = None) -> State:
+def train(
+    model: keras.Model,
+    fold: Fold,
+    settings: TrainSection,
+    on_epoch: OnEpoch | None = None,
+    until: int | None = None,
+) -> State:
     """Run the epochs that are missing and return what the training then knows, its history among it.
 
-    The model is left with the weights of the last epoch, averaged where `ema` asks for it; with `patience` with
-    those of the epoch that did best on the held-out fold. Validation sees MC dropout, as prediction does.
+    With `until` it stops after that epoch, its checkpoint on disk. Otherwise the model is left with the weights of
+    the last epoch, averaged where `ema` asks for it; with `patience` with those of the epoch that did best on the
+    held-out fold. Validation sees MC dropout, as prediction does.
 
     Raises
     ------
@@ -87,7 +94,9 @@ def train(model: keras.Model, fold: Fold, settings: TrainSection, on_epoch: OnEp
     checkpoint = fold.folder / f"{fold.name}.checkpoint.npz"
     state = load_checkpoint(checkpoint, fold.key, learner) or State(hardness=np.full(len(fold.train), np.nan))
     validation = Batches(fold.stamps, fold.truth, fold.held_out, settings.batch_size)
-    while state.epoch < settings.epochs and not _is_over(state, settings):
+    while not is_over(state, settings):
+        if until is not None and state.epoch >= until:
+            return state
         started = time.monotonic()
         batches = _batches(fold, _rows(fold, state, settings), settings.batch_size)
         _reseed(learner, fold.seed, state.epoch)
@@ -135,8 +144,10 @@ def compile_model(model: keras.Model, task: str, settings: TrainSection, steps: 
     model.compile(make_optimizer(settings, steps), loss=loss, metrics=metrics, jit_compile=jit)
 
 
-def _is_over(state: State, settings: TrainSection) -> bool:
-    """Tell whether the held-out loss has gained nothing for `patience` epochs."""
+def is_over(state: State, settings: TrainSection) -> bool:
+    """Tell whether all epochs are done, or the held-out loss has gained nothing for `patience` of them."""
+    if state.epoch >= settings.epochs:
+        return True
     losses = [row["val_loss"] for row in state.history]
     return 0 < settings.patience < len(losses) - int(np.argmin(losses)) if losses else False
 

@@ -7,6 +7,7 @@ only inside the process that trains.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -28,6 +29,8 @@ def run_fold(
     job: Mapping[str, Any], on_progress: Callable[[dict[str, Any]], None] | None = None
 ) -> dict[str, Any]:
     """Train one fold in a process of its own and return what stands in its ``fold-<k>.json``.
+
+    Empty if the job is the first part of a fold only.
 
     Parameters
     ----------
@@ -82,6 +85,8 @@ def run_fold(
             f"training of {job['task']} fold {job['fold']} {how}; run again to go on after its last whole "
             f"epoch. It said last:\n{said[-2000:]}"
         )
+    if "until" in job:
+        return {}
     return json.loads((folder / f"fold-{job['fold']}.json").read_text())
 
 
@@ -107,22 +112,24 @@ def main(arguments: list[str]) -> int:
     job = json.loads(Path(arguments[0]).read_text())
     path = Path(job["folder"]) / f"fold-{job['fold']}.progress.jsonl"
 
-    def report(record: Mapping[str, Any]) -> None:
-        line = json.dumps(record)
-        with path.open("a") as handle:
-            handle.write(line + "\n")
-        print(line, flush=True)
+    with path.open("a") as progress:
+        fcntl.flock(progress, fcntl.LOCK_EX)  # the first part of this fold may not have ended
 
-    threads = int(os.environ.get("TF_NUM_INTRAOP_THREADS", "0"))
-    report({"pid": os.getpid(), "fold": job["fold"], "threads": threads})
-    try:
-        _make_deterministic()
-        from lenspipe.training.fit import fit_fold  # after the environment is set
+        def report(record: Mapping[str, Any]) -> None:
+            line = json.dumps(record)
+            for stream in (progress, sys.stdout):
+                print(line, file=stream, flush=True)
 
-        fit_fold(job, on_epoch=report)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        threads = int(os.environ.get("TF_NUM_INTRAOP_THREADS", "0"))
+        report({"pid": os.getpid(), "fold": job["fold"], "threads": threads})
+        try:
+            _make_deterministic()
+            from lenspipe.training.fit import fit_fold  # after the environment is set
+
+            fit_fold(job, on_epoch=report)
+        except UserError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 2
     return 0
 
 

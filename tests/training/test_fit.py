@@ -1,6 +1,8 @@
 import json
 import os
 import signal
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -35,6 +37,27 @@ def test_a_killed_training_goes_on_and_ends_with_the_same_files(detector, data, 
         assert (tmp_path / "killed" / name).read_bytes() == (detector.path / name).read_bytes(), name
     left = {path.name for path in (tmp_path / "killed").iterdir()}
     assert not any("checkpoint" in name or name.startswith(".") for name in left)
+
+
+@pytest.mark.slow
+def test_two_halves_at_once_follow_each_other_and_make_the_same_network(detector, data, tmp_path, new_job):
+    job = new_job("detector", data, tmp_path / "halves")
+    began, epochs = threading.Event(), []
+
+    def first(record):
+        began.set()
+        epochs.append(record.get("epoch"))
+
+    with ThreadPoolExecutor(1) as pool:
+        half = pool.submit(run_fold, job | {"until": 2}, first)
+        assert began.wait(60)
+        whole = run_fold(job, lambda record: epochs.append(record.get("epoch")))  # while the other trains
+        assert half.result() == {}
+    assert epochs == [None, 1, 2, None, 3]
+    for name in ("fold-0.keras", "fold-0.oof.parquet", "fold-0.history.csv"):
+        assert (tmp_path / "halves" / name).read_bytes() == (detector.path / name).read_bytes(), name
+    assert run_fold(job | {"until": 2}) == {}  # done: nothing to begin
+    assert run_fold(job) == whole
 
 
 def test_a_finished_fold_is_not_trained_again(detector, data, new_job):

@@ -7,21 +7,21 @@ import pytest
 from lenspipe.config import TrainSection
 from lenspipe.core.errors import LenspipeError
 from lenspipe.training.checkpoint import State
-from lenspipe.training.loop import _is_over
+from lenspipe.training.loop import is_over
 from lenspipe.training.worker import run_fold
 
 
-def is_over(patience, *losses):
+def ends(patience, *losses):
     state = State(np.zeros(1), len(losses), [{"val_loss": loss} for loss in losses])
-    return _is_over(state, TrainSection(patience=patience))
+    return is_over(state, TrainSection(patience=patience))
 
 
 def test_training_ends_when_the_held_out_loss_has_gained_nothing_for_long_enough():
-    assert not is_over(2)
-    assert not is_over(2, 3.0, 2.0, 2.5)
-    assert not is_over(2, 3.0, 2.0, 2.5, 1.9, 2.0)
-    assert is_over(2, 3.0, 2.0, 2.5, 2.4)
-    assert not is_over(0, 1.0, 2.0, 3.0, 4.0)
+    assert not ends(2)
+    assert not ends(2, 3.0, 2.0, 2.5)
+    assert not ends(2, 3.0, 2.0, 2.5, 1.9, 2.0)
+    assert ends(2, 3.0, 2.0, 2.5, 2.4)
+    assert not ends(0, 1.0, 2.0, 3.0, 4.0)
 
 
 @pytest.mark.slow
