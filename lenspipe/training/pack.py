@@ -65,6 +65,7 @@ def pack_bundle(
     for name in ("metrics.json", "history.csv", "oof.parquet"):
         shutil.copyfile(source.path / name, target / name)
     card = {**read_card(source.path), **(facts or {})}
+    card["folds"] = [{**fold, "data": _without_folders(fold["data"])} for fold in card["folds"]]
     card |= {
         "description": description or card["description"],
         "packed": {"dtype": "float16", "folds": numbers},
@@ -82,6 +83,11 @@ def read_figures(folder: Path) -> dict[str, Any]:
         raise InputError(f"{folder} holds no metrics of `lenspipe evaluate` ({error})") from None
     figures = {name: value for name, value in metrics.items() if isinstance(value, (int, float, str))}
     return {"data": metrics.get("data", ""), **figures}
+
+
+def _without_folders(data: str) -> str:
+    """Return the names of the training sets: where they lay on the machine that trained is of no use to others."""
+    return ", ".join(Path(folder).name for folder in data.split(", "))
 
 
 def halve_weights(source: Path, target: Path) -> None:

@@ -21,6 +21,7 @@ def test_a_packed_detector_is_half_as_large_and_says_the_same(detector, data, tm
     sizes = [sum(path.stat().st_size for path in b.weights) for b in (detector, packed)]
     assert sizes[1] < 0.75 * sizes[0]  # the rest is layout, much of a toy
     assert packed.card["limits"] == ["toys only"]
+    assert {fold["data"] for fold in packed.card["folds"]} == {data.name}
     assert packed.card["packed"] == {"dtype": "float16", "folds": [0, 1]}
     assert packed.card["metrics"] == json.loads(json.dumps(detector.metrics))
     with pytest.raises(InputError, match="another folder"):
