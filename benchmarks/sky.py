@@ -45,7 +45,7 @@ LENSES = {
 }
 RING_SCALE = 0.05
 #: How often lenses are painted into the field; least theta_e [arcsec] and S/N of those that must be found.
-PAINTED, CLEAR = 40, (1.2, 30.0)
+PAINTED, CLEAR = 20, (1.2, 30.0)
 
 
 def lenspipe(*words: str) -> str:
