@@ -30,7 +30,7 @@ from astropy.table import Table
 from scipy.ndimage import gaussian_filter
 from scipy.stats import beta
 
-from lenspipe.core.survey import Survey, load_survey
+from lenspipe.core.survey import Survey, load_survey, same_scale
 from lenspipe.imaging.cutout import linear_wcs
 from lenspipe.io.cards import read_card, stamps_of
 from lenspipe.io.tables import read_table
@@ -72,7 +72,7 @@ def scan_field(detector: str, data: Path, scale: float, folder: Path) -> tuple[P
     """Search the VST field; return the run and the scores of its objects."""
     (folder / "field.toml").write_text(VST.format(scale=FIELD_SCALE))
     run = folder / "field"
-    resample = () if np.isclose(scale, FIELD_SCALE, rtol=5e-3) else ("--resample",)
+    resample = () if same_scale(scale, FIELD_SCALE) else ("--resample",)
     words = ("scan", str(data / "kids_viking_field"), "--survey", str(folder / "field.toml"), "--as", "tile")
     lenspipe(*words, "--out", str(run), "--detector", detector, *resample)
     return run, np.asarray(read_table(run / "scores.parquet")["score"])
@@ -171,10 +171,6 @@ def main() -> None:
         print(f"90 % of simulated lenses score above {threshold:.4f}")
         run, field = scan_field(options.detector, options.data, form.pixel_scale, folder)
         print(f"VST field, objects above it: {interval(int((field > threshold).sum()), len(field))}")
-        painted = find_painted(options.detector, run, form.pixel_scale, options.seed, folder)
-        print(
-            f"clear lenses painted into it, above it: {interval(int((painted > threshold).sum()), len(painted))}"
-        )
         lenses = {one: score_lens(options.detector, one, options.data, folder) for one in LENSES}
         (folder / "ring").mkdir()
         degrade_ring(
@@ -188,6 +184,11 @@ def main() -> None:
             print(
                 f"{one}: score {value:.4f}, above {100 * np.mean(field < value):.1f} % of the field's objects"
             )
+        # last: each painting is a run of its own, which takes long
+        painted = find_painted(options.detector, run, form.pixel_scale, options.seed, folder)
+        print(
+            f"clear lenses painted into it, above it: {interval(int((painted > threshold).sum()), len(painted))}"
+        )
 
 
 if __name__ == "__main__":

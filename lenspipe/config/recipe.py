@@ -112,9 +112,9 @@ def with_absolute_paths(config: Config) -> Config:
 
 
 def _absolute(key: str, value: str) -> str:
-    named = {"survey": not value.endswith(".toml")}  # packaged ones
-    named |= dict.fromkeys(_MODELS, Path(value).name == value and not Path(value).exists())
-    return value if named.get(key) else str(Path(value).absolute())
+    packaged = key == "survey" and not value.endswith(".toml")
+    packaged |= key in _MODELS and Path(value).name == value and not Path(value).exists()
+    return value if packaged else str(Path(value).absolute())
 
 
 def describe(model: type[BaseModel] = Config, prefix: str = "") -> list[tuple[str, Any, str]]:

@@ -19,7 +19,7 @@ def plan(config: Config, store: Store) -> list[Unit]:
     """One unit a fold of each network; of an odd number of folds the last is trained in two halves.
 
     The first half comes first and the second last, so that two workers share the folds evenly: 5 folds take them
-    2.5 times as long as one, not 3. Where there are other numbers of workers it does no harm.
+    2.5 times as long as one, not 3. Where it gains nothing it costs the start of a process.
     """
     units = []
     for task in TASKS:
