@@ -92,7 +92,7 @@ def find_painted(detector: str, run: Path, scale: float, seed: int, folder: Path
         stamps = load_stamps(painted, masks=bundle.needs_mask)
         truth = stamps.truth
         clear = (truth["kind"] == "lens") & (truth["theta_e"] > CLEAR[0]) & (truth["snr"] > CLEAR[1])
-        inputs = {name: values[clear] for name, values in stamps.inputs.items()}
+        inputs = stamps.inputs(clear)
         if np.any(clear):
             found.append(score_stamps(bundle, **inputs, mc_samples=20, seed=seed).score)
     return np.concatenate(found) if found else np.empty(0)

@@ -47,6 +47,11 @@ def name_inputs(image: Any, noise_sigma: Any, mask: Any = None) -> dict[str, Any
     return {"image": image, "noise_sigma": noise_sigma} | ({} if mask is None else {"mask": mask})
 
 
+def share_margin(size: int, crop: int) -> tuple[int, int]:
+    """Return how many pixels of an axis lie before and after the middle `crop` of `size`."""
+    return (size - crop) // 2, size - crop - (size - crop) // 2
+
+
 def assemble(
     trunk: keras.Model,
     head: keras.Model,
@@ -69,9 +74,8 @@ def assemble(
         keras.Input(stamp, name="mask", dtype="uint8") if "mask" in channels else None,
     )
     seen = dict(inputs)
-    margin = size - trunk.input_shape[1]
-    if margin:
-        sides = (margin // 2, margin - margin // 2)
+    sides = share_margin(size, trunk.input_shape[1])
+    if any(sides):
         for key in _PIXELS & set(inputs):
             crop = keras.layers.Cropping2D((sides, sides), name=f"crop_{key}", dtype=inputs[key].dtype)
             seen[key] = crop(inputs[key])

@@ -51,7 +51,7 @@ def _evaluate_detector(bundle, stamps, mc_samples: int, seed: int):
     from lenspipe.training.metrics import roc_by_threshold, roc_curves, roc_points, score_metrics
     from lenspipe.training.predict import score_stamps
 
-    scores = score_stamps(bundle, **stamps.inputs, mc_samples=mc_samples, seed=seed)
+    scores = score_stamps(bundle, **stamps.inputs(), mc_samples=mc_samples, seed=seed)
     label, table = stamps.labels(), stamps.traits()
     table["label"], table["score"] = label, scores.score
     table["score_err"], table["p_lens"] = scores.score_err, scores.p_lens
@@ -113,7 +113,7 @@ def _evaluate_regressor(bundle, stamps, mc_samples: int, seed: int):
     from lenspipe.training.predict import sample_posteriors
     from lenspipe.training.targets import to_network
 
-    posteriors = sample_posteriors(bundle, **stamps.inputs, mc_samples=max(2, mc_samples), seed=seed)
+    posteriors = sample_posteriors(bundle, **stamps.inputs(), mc_samples=max(2, mc_samples), seed=seed)
     names = list(posteriors)
     true = stamps.targets(names)
     transformed = to_network(true, names)

@@ -15,7 +15,7 @@ from lenspipe.core.errors import InputError
 from lenspipe.io.files import digest
 from lenspipe.io.shards import list_shards, read_shard, shard_name
 from lenspipe.io.tables import read_table, require_columns
-from lenspipe.networks.assemble import name_inputs
+from lenspipe.networks.assemble import name_inputs, share_margin
 from lenspipe.training.folds import join_groups
 from lenspipe.training.graded import KINDS
 
@@ -38,6 +38,8 @@ class StampSet:
         Folder, and a hash of its truth and shards.
     mask : ndarray (n, y, x, band), uint8, optional
         Not 0 where a pixel could not be used; None where no network looks at it.
+    margin : (int, int)
+        Pixels before and after the middle of each axis that are not kept in memory, as no network sees them.
     """
 
     image: np.ndarray
@@ -49,16 +51,25 @@ class StampSet:
     source: str
     data_hash: str
     mask: np.ndarray | None = None
+    margin: tuple[int, int] = (0, 0)
 
     @property
-    def inputs(self) -> dict[str, np.ndarray]:
-        """What networks are given, by the names of their inputs."""
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What is kept of the stamps, by the names of networks' inputs."""
         return name_inputs(self.image, self.noise_sigma, self.mask)
+
+    def inputs(self, rows: np.ndarray | slice = slice(None)) -> dict[str, np.ndarray]:
+        """Return what networks are given of these rows, by the names of their inputs; 0 where nothing was kept."""
+        sides = ((0, 0), self.margin, self.margin, (0, 0))
+        return {
+            name: np.pad(values[rows], sides) if values.ndim == 4 and any(self.margin) else values[rows]
+            for name, values in self.arrays.items()
+        }
 
     @property
     def size(self) -> int:
         """Side of a stamp [px]."""
-        return self.image.shape[1]
+        return self.image.shape[1] + sum(self.margin)
 
     def __len__(self) -> int:
         return len(self.image)
@@ -127,7 +138,9 @@ class StampSet:
         return values
 
 
-def load_stamps(folder: str | Path, lenses_only: bool = False, masks: bool = False) -> StampSet:
+def load_stamps(
+    folder: str | Path, lenses_only: bool = False, masks: bool = False, crop: int = 0
+) -> StampSet:
     """Return the labelled stamps of a simulated set.
 
     Parameters
@@ -138,6 +151,8 @@ def load_stamps(folder: str | Path, lenses_only: bool = False, masks: bool = Fal
         Leave out what is not a lens (for the regressor).
     masks : bool
         Read the masks too (for networks that look at them).
+    crop : int
+        Side of the middle that is kept in memory [px], for networks that see no more; 0 = all.
 
     Raises
     ------
@@ -163,6 +178,7 @@ def load_stamps(folder: str | Path, lenses_only: bool = False, masks: bool = Fal
         )
 
     image = noise = mask = first = None
+    margin, middle = find_middle(0, 0)
     start = 0
     for index in np.unique(truth["shard"]):
         path = folder / shard_name(int(index))
@@ -177,7 +193,8 @@ def load_stamps(folder: str | Path, lenses_only: bool = False, masks: bool = Fal
             )
         if image is None:
             first, first_name = shard, path.name
-            image = np.empty((len(truth), *shard.image.shape[1:]), np.float32)
+            margin, middle = find_middle(shard.image.shape[1], crop)
+            image = np.empty((len(truth), *shard.image[0, middle, middle].shape), np.float32)
             noise = np.empty((len(truth), len(shard.bands)), np.float32)
             mask = np.empty(image.shape, np.uint8) if masks else None
         assert first is not None
@@ -189,9 +206,9 @@ def load_stamps(folder: str | Path, lenses_only: bool = False, masks: bool = Fal
                 f"{path}: bands, pixel scale and stamp are {stamp}, but {expected} in {first_name}"
             )
         stop = start + len(rows)
-        image[start:stop], noise[start:stop] = shard.image[wanted], shard.noise_sigma[wanted]
+        image[start:stop], noise[start:stop] = shard.image[wanted, middle, middle], shard.noise_sigma[wanted]
         if mask is not None:
-            mask[start:stop] = shard.mask[wanted]
+            mask[start:stop] = shard.mask[wanted, middle, middle]
         check_stamps(image[start:stop], noise[start:stop], rows["sample_id"], str(path))
         start = stop
     assert image is not None
@@ -210,7 +227,14 @@ def load_stamps(folder: str | Path, lenses_only: bool = False, masks: bool = Fal
         str(folder),
         hashlib.sha256(contents.encode()).hexdigest()[:16],
         mask,
+        margin,
     )
+
+
+def find_middle(size: int, crop: int) -> tuple[tuple[int, int], slice]:
+    """Return the margin around the middle `crop` of `size` pixels, and the middle; all of them if `crop` is 0."""
+    before, after = margin = share_margin(size, crop) if 0 < crop < size else (0, 0)
+    return margin, slice(before, size - after)
 
 
 def check_stamps(
@@ -275,7 +299,7 @@ class Batches(keras.utils.PyDataset):
 
     def __getitem__(self, index: int):
         rows = self.parts[index]
-        inputs = {name: values[rows] for name, values in self.stamps.inputs.items()}
+        inputs = self.stamps.inputs(rows)
         if self.weight is None:
             return inputs, self.truth[rows]
         return inputs, self.truth[rows], self.weight[rows]

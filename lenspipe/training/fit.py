@@ -193,7 +193,7 @@ def _predict_held_out(
     )
     table["fold"] = np.full(len(rows), job["fold"], np.int64)
     network = split_network(model, name)
-    inputs = {part: values[rows] for part, values in stamps.inputs.items()}
+    inputs = stamps.inputs(rows)
     passes = job.get("mc_samples", OOF_PASSES[job["task"]])
     how = {"mc_samples": passes, "seed": job["seed"], "batch_size": settings.batch_size}
     if job["task"] == "detector":

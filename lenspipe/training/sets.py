@@ -13,7 +13,7 @@ from lenspipe.config import TrainSection
 from lenspipe.core.errors import InputError
 from lenspipe.io.formats import fill_masked
 from lenspipe.networks.assemble import name_inputs
-from lenspipe.training.datasets import StampSet, check_stamps, load_stamps
+from lenspipe.training.datasets import StampSet, check_stamps, find_middle, load_stamps
 from lenspipe.training.folds import near_any
 from lenspipe.training.graded import KINDS, Graded, find_graded, read_graded
 
@@ -31,8 +31,9 @@ def load_training(folders: str | Path | Sequence[str], task: str, settings: Trai
     """
     given = [folders] if isinstance(folders, (str, Path)) else folders
     masks = "mask" in settings.channels
-    sets = [load_stamps(folder, task == "regressor", masks) for folder in given]
-    sets += [_load_graded(find_graded(table, settings.graded_run), settings) for table in settings.graded]
+    crop = 0 if settings.live else settings.crop  # stamps drawn live are compared with whole ones
+    sets = [load_stamps(folder, task == "regressor", masks, crop) for folder in given]
+    sets += [_load_graded(find_graded(table, settings.graded_run), settings, crop) for table in settings.graded]
     if len(sets) == 1:
         return sets[0]
     first = sets[0]
@@ -54,28 +55,39 @@ def load_training(folders: str | Path | Sequence[str], task: str, settings: Trai
         keep = graded | ~near_any(truth["ra"], truth["dec"], kinds == KINDS[1])
     everything = "".join(one.data_hash for one in sets)
     return StampSet(
-        **{name: np.concatenate([one.inputs[name] for one in sets])[keep] for name in first.inputs},
+        **{name: _join([one.arrays[name] for one in sets], keep) for name in first.arrays},
         truth=truth[keep],
         bands=first.bands,
         pixel_scale=first.pixel_scale,
         survey=first.survey,
         source=", ".join(one.source for one in sets),
         data_hash=hashlib.sha256(everything.encode()).hexdigest()[:16],
+        margin=first.margin,
     )
 
 
-def _load_graded(graded: Graded, settings: TrainSection) -> StampSet:
+def _join(parts: Sequence[np.ndarray], keep: np.ndarray) -> np.ndarray:
+    whole = np.concatenate(parts)
+    return whole if keep.all() else whole[keep]  # another copy of all pixels only where it must be
+
+
+def _load_graded(graded: Graded, settings: TrainSection, crop: int) -> StampSet:
     shard, truth = read_graded(graded, settings.graded_weight, "mask" in settings.channels)
     check_stamps(shard.image, shard.noise_sigma, truth["object_id"], graded.source)
-    inputs = name_inputs(shard.image, shard.noise_sigma, shard.mask)
-    contents = b"".join(values.tobytes() for values in inputs.values())
+    contents = b"".join(
+        values.tobytes() for values in name_inputs(shard.image, shard.noise_sigma, shard.mask).values()
+    )
     contents += repr(truth.as_array().tolist()).encode()
+    margin, middle = find_middle(shard.image.shape[1], crop)
     return StampSet(
-        **inputs,
+        shard.image[:, middle, middle],
+        shard.noise_sigma,
         truth=truth,
         bands=shard.bands,
         pixel_scale=shard.pixel_scale,
         survey=shard.survey,
         source=graded.source,
         data_hash=hashlib.sha256(contents).hexdigest()[:16],
+        mask=None if shard.mask is None else shard.mask[:, middle, middle],
+        margin=margin,
     )

@@ -89,7 +89,7 @@ def test_a_regressor_is_no_member(detector, regressor, stamps):
 
 def test_members_may_see_masks_or_not(detector, mask_detector, masked_data):
     stamps = load_stamps(masked_data, masks=True)
-    some = {name: values[:12] for name, values in stamps.inputs.items()}
+    some = stamps.inputs(slice(12))
     both = score_committee([detector, mask_detector], **some, mc_samples=4)
     for number, bundle in enumerate((detector, mask_detector)):
         alone = score_stamps(bundle, **some, mc_samples=4)

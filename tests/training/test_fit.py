@@ -81,7 +81,7 @@ def test_what_only_a_mask_can_tell_is_learnt_from_the_mask(mask_detector, masked
     assert mask_detector.needs_mask
     assert mask_detector.metrics["auroc"] > 0.95
     stamps = load_stamps(masked_data, masks=True)
-    blank = {**stamps.inputs, "mask": np.zeros_like(stamps.mask)}
+    blank = {**stamps.inputs(), "mask": np.zeros_like(stamps.mask)}
     scores = score_stamps(mask_detector, **blank, mc_samples=4).score
     assert roc_auc_score(stamps.labels(), scores) == pytest.approx(0.5, abs=0.2)
 

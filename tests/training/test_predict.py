@@ -113,9 +113,9 @@ def test_no_stamps_give_no_scores(detector, stamps):
 
 def test_a_masked_stamp_scores_the_same_whatever_its_neighbours(mask_detector, masked_data):
     stamps = load_stamps(masked_data, masks=True)
-    whole = score_stamps(mask_detector, **stamps.inputs, mc_samples=4, seed=1, batch_size=16)
+    whole = score_stamps(mask_detector, **stamps.inputs(), mc_samples=4, seed=1, batch_size=16)
     pick = [40, 3, 17]
-    some = {name: values[pick] for name, values in stamps.inputs.items()}
+    some = stamps.inputs(pick)
     for size in (16, 2, 1):
         part = score_stamps(mask_detector, **some, mc_samples=4, seed=1, batch_size=size)
         for name in ("score", "score_err", "score_fold"):

@@ -56,6 +56,26 @@ def test_graded_objects_join_a_simulated_set(data, run):
     assert len({stamps.data_hash, other.data_hash, load_stamps(data).data_hash}) == 3
 
 
+@pytest.mark.parametrize("channels", [(), ("mask",)])
+def test_only_what_the_network_sees_is_kept_in_memory(masked_data, run, channels):
+    """Of simulated and graded stamps alike; what the network is given has its size still."""
+    given = {"channels": channels, "graded": [] if channels else [str(run / "g.ecsv")]}
+    whole, kept = (load_training([str(masked_data)], "detector", settings(run, crop=c, **given)) for c in (0, 21))
+    assert kept.image.shape == (len(whole), 21, 21, 3)
+    assert (kept.size, kept.data_hash) == (whole.size, whole.data_hash)
+    rows = np.array([3, len(whole) - 1])
+    mine, theirs = kept.inputs(rows), whole.inputs(rows)
+    assert set(mine) == set(theirs)
+    assert ("mask" in mine) == bool(channels)
+    for name in mine:
+        assert mine[name].shape == theirs[name].shape
+        if name != "noise_sigma":
+            assert not mine[name][:, :5].any()
+            assert not mine[name][:, :, -6:].any()
+            mine[name], theirs[name] = (values[name][:, 5:26, 5:26] for values in (mine, theirs))
+        np.testing.assert_array_equal(mine[name], theirs[name])
+
+
 def test_folds_share_the_graded_ones_and_split_no_cell(data, run):
     stamps = load_training([str(data)], "detector", settings(run))
     group, strata = stamps.groups(), stamps.strata()
