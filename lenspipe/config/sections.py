@@ -110,8 +110,12 @@ class TrainSection(Section):
     epochs: int = Field(20, ge=1, description="passes over the training folds")
     batch_size: int = Field(64, ge=1, description="stamps per step")
     learning_rate: float = Field(1e-3, gt=0, description="peak learning rate; cosine decay, linear warm-up")
-    weight_decay: float = Field(1e-4, ge=0, description="AdamW weight decay")
-    optimizer: Literal["adamw", "adam", "sgd"] = Field("adamw", description="sgd has Nesterov momentum 0.9")
+    weight_decay: float = Field(1e-4, ge=0, description="weight decay of adamw and muon")
+    optimizer: Literal["adamw", "adam", "sgd", "muon"] = Field(
+        "adamw",
+        description="sgd has Nesterov momentum 0.9; muon learns in fewer steps, each of which costs some more "
+        "(little for small networks; for large ones on CPUs a lot)",
+    )
     schedule: Literal["cosine", "constant"] = Field("cosine", description="of the rate after the warm-up")
     warm_up: float = Field(0.05, ge=0, lt=1, description="share of all steps in which the rate rises from 0")
     ema: float = Field(
@@ -124,6 +128,11 @@ class TrainSection(Section):
         "(chosen on the held-out fold: its scores become a little too good); 0 = all epochs, the last weights",
     )
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="detector only")
+    kinds: bool = Field(
+        True,
+        description="detector only: in training the network is also taught what kind of object a stamp shows, "
+        "where the truth tells more than two; it learns faster, and what is saved is the same",
+    )
     balance: bool = Field(False, description="detector only: lenses and non-lenses equally often in an epoch")
     hard_share: float = Field(
         0.0,

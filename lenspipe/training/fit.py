@@ -42,6 +42,7 @@ from lenspipe.training.batchnorm import fuse_batch_norms
 from lenspipe.training.datasets import StampSet
 from lenspipe.training.devices import over_devices
 from lenspipe.training.folds import assign_folds, quantile_strata
+from lenspipe.training.kinds import label_kinds
 from lenspipe.training.live import pack_stamps
 from lenspipe.training.load import save_model, split_network
 from lenspipe.training.loop import Fold, OnEpoch, is_over
@@ -90,7 +91,8 @@ def fit_fold(job: Mapping[str, Any], on_epoch: OnEpoch | None = None) -> dict[st
     seed = derive_seed(job["seed"], f"{task}/{name}")
     build = _builder(stamps, task, settings, truth[train], seed)
     scenes = pack_stamps(stamps, train) if settings.live else None
-    part = Fold(name, task, job["fold"], seed, key, folder, stamps, truth, train, held_out, scenes)
+    kinds = label_kinds(stamps, train) if settings.kinds and task == "detector" else None
+    part = Fold(name, task, job["fold"], seed, key, folder, stamps, truth, train, held_out, scenes, kinds)
     with over_devices(settings.devices), dtype_policy(choose_precision(settings.precision)):
         model = build()
         if settings.start:

@@ -21,6 +21,7 @@ from lenspipe.training.checkpoint import State, load_checkpoint, save_checkpoint
 from lenspipe.training.datasets import Batches, StampSet, steps_per_epoch
 from lenspipe.training.devices import on_accelerator
 from lenspipe.training.feed import feed
+from lenspipe.training.kinds import TaughtCrossentropy, lens_accuracy, lens_loss, teach_kinds
 from lenspipe.training.live import LiveBatches, LiveTrainer
 from lenspipe.training.optimizers import average_weights, averaged, make_optimizer
 from lenspipe.training.sampling import draw_rows
@@ -52,6 +53,8 @@ class Fold:
         Rows of `stamps`.
     scenes : LiveSet, optional
         Those of `train`, to be drawn live.
+    kinds : ndarray (n, kinds), optional
+        What a detector is taught beside `truth`; see `lenspipe.training.kinds`.
     """
 
     name: str
@@ -65,6 +68,11 @@ class Fold:
     train: np.ndarray
     held_out: np.ndarray
     scenes: LiveSet | None = None
+    kinds: np.ndarray | None = None
+
+    def lessons(self) -> np.ndarray:
+        """Return what the training's loss compares with (n, ...)."""
+        return self.truth if self.kinds is None else np.concatenate([self.truth, self.kinds], axis=1)
 
 
 def train(
@@ -85,10 +93,11 @@ def train(
     LenspipeError
         If the loss is no longer finite.
     """
-    learner, steps = model, steps_per_epoch(len(fold.train), settings.batch_size)
-    if fold.scenes is not None:  # evaluated on what is stored, as everything else
-        batch = min(settings.batch_size, len(fold.train))
-        learner = LiveTrainer(model, fold.scenes, settings.jitter, fold.seed, batch)
+    learner, steps = (
+        _make_learner(model, fold, settings),
+        steps_per_epoch(len(fold.train), settings.batch_size),
+    )
+    if learner is not model:
         compile_model(model, fold.task, settings, steps)
     compile_model(learner, fold.task, settings, steps)
     checkpoint = fold.folder / f"{fold.name}.checkpoint.npz"
@@ -105,9 +114,12 @@ def train(
         rate = sum(len(part) for part in batches.parts) / (time.monotonic() - started)
         row = {"fold": fold.number, "epoch": state.epoch + 1}
         row |= {k: float(v[-1]) for k, v in fitted.history.items()}
+        row["loss"] = row.pop(
+            "lens_loss", row["loss"]
+        )  # what the validation's is compared with, without the kinds
         with averaged(learner, _some_inputs(learner, fold, settings)):
             losses: Any = model.evaluate(feed(validation), verbose=0, return_dict=True)
-            row |= {f"val_{k}": float(v) for k, v in losses.items()}
+            row |= {f"val_{k}": float(v) for k, v in losses.items() if k != "lens_loss"}
             if not np.isfinite(row["loss"]):
                 raise LenspipeError(
                     f"{fold.task} fold {fold.number}: the loss is not finite after epoch {row['epoch']}; "
@@ -132,16 +144,29 @@ def train(
     return state
 
 
+def _make_learner(model: keras.Model, fold: Fold, settings: TrainSection) -> keras.Model:
+    """Return what is fitted in the place of `model`, with which it shares its weights."""
+    learner = model if fold.kinds is None else teach_kinds(model, fold.kinds.shape[1], fold.seed)
+    if fold.scenes is None:
+        return learner
+    batch = min(settings.batch_size, len(fold.train))
+    return LiveTrainer(learner, fold.scenes, settings.jitter, fold.seed, batch)
+
+
 def compile_model(model: keras.Model, task: str, settings: TrainSection, steps: int) -> None:
     """Give a model the optimizer, loss and metrics of its task; `steps` are those of an epoch."""
     if task == "detector":
-        loss = keras.losses.CategoricalCrossentropy(label_smoothing=settings.label_smoothing)
-        metrics = ["accuracy"]
+        smoothing = {"label_smoothing": settings.label_smoothing}
+        loss = TaughtCrossentropy(**smoothing)
+        told = {
+            "metrics": [keras.metrics.MeanMetricWrapper(lens_accuracy, name="accuracy")],
+            "weighted_metrics": [keras.metrics.MeanMetricWrapper(lens_loss, name="lens_loss", **smoothing)],
+        }
     else:
-        loss, metrics = GaussianNLL(), []
+        loss, told = GaussianNLL(), {}
     # XLA's convolutions on CPUs are several times slower than oneDNN's
     jit = on_accelerator() if keras.config.backend() == "tensorflow" else "auto"
-    model.compile(make_optimizer(settings, steps), loss=loss, metrics=metrics, jit_compile=jit)
+    model.compile(make_optimizer(settings, steps), loss=loss, jit_compile=jit, **told)
 
 
 def is_over(state: State, settings: TrainSection) -> bool:
@@ -164,9 +189,9 @@ def _some_inputs(model: keras.Model, fold: Fold, settings: TrainSection) -> Iter
 def _batches(fold: Fold, rows: np.ndarray, size: int) -> Batches | LiveBatches:
     """Return the batches to train on."""
     if fold.scenes is None:
-        return Batches(fold.stamps, fold.truth, rows, size, drop_partial=True, weighted=True)
+        return Batches(fold.stamps, fold.lessons(), rows, size, drop_partial=True, weighted=True)
     place = np.searchsorted(fold.train, rows)  # the scenes are those of the training rows, which are in order
-    return LiveBatches(fold.scenes, fold.truth[fold.train], place, size)
+    return LiveBatches(fold.scenes, fold.lessons()[fold.train], place, size)
 
 
 def _rows(fold: Fold, state: State, settings: TrainSection) -> np.ndarray:

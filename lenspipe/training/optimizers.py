@@ -10,12 +10,15 @@ import keras
 
 from lenspipe.config import TrainSection
 from lenspipe.training.batchnorm import renew_statistics
+from lenspipe.training.muon import ConvMuon
 
 _OPTIMIZERS: dict[str, Any] = {
     "adamw": keras.optimizers.AdamW,
     "adam": keras.optimizers.Adam,
     "sgd": keras.optimizers.SGD,
+    "muon": ConvMuon,
 }
+_DECAYING = ("adamw", "muon")
 
 
 def make_optimizer(settings: TrainSection, steps_per_epoch: int) -> keras.optimizers.Optimizer:
@@ -25,14 +28,16 @@ def make_optimizer(settings: TrainSection, steps_per_epoch: int) -> keras.optimi
     `average_weights`.
     """
     options: dict[str, Any] = {}
-    if settings.optimizer == "adamw":
+    if settings.optimizer in _DECAYING:
         options["weight_decay"] = settings.weight_decay
+    if settings.optimizer == "muon":
+        options["adam_weight_decay"] = settings.weight_decay
     if settings.optimizer == "sgd":
         options |= {"momentum": 0.9, "nesterov": True}
     if settings.ema > 0.0:
         options |= {"use_ema": True, "ema_momentum": settings.ema}
     optimizer = _OPTIMIZERS[settings.optimizer](_schedule(settings, steps_per_epoch), **options)
-    if settings.optimizer == "adamw":
+    if settings.optimizer in _DECAYING:
         optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     # fit ends by putting the averages in the place of the weights, and here fit is called for each epoch anew
     optimizer.finalize_variable_values = lambda variables: None

@@ -33,7 +33,9 @@ def load_training(folders: str | Path | Sequence[str], task: str, settings: Trai
     masks = "mask" in settings.channels
     crop = 0 if settings.live else settings.crop  # stamps drawn live are compared with whole ones
     sets = [load_stamps(folder, task == "regressor", masks, crop) for folder in given]
-    sets += [_load_graded(find_graded(table, settings.graded_run), settings, crop) for table in settings.graded]
+    sets += [
+        _load_graded(find_graded(table, settings.graded_run), settings, crop) for table in settings.graded
+    ]
     if len(sets) == 1:
         return sets[0]
     first = sets[0]

@@ -39,7 +39,7 @@ def make_set(folder: Path, n: int = 64, size: int = 32, per_shard: int = 20) -> 
     truth = Table(
         {
             "sample_id": index,
-            "kind": np.where(lens, "lens", "spiral"),
+            "kind": np.where(lens, "lens", np.where(index % 3 == 0, "disc", "spiral")),
             "shard": index // per_shard,
             "row": index % per_shard,
             "group": index // 2,

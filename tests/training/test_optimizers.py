@@ -18,7 +18,7 @@ def fitted(**settings):
     return model, weights
 
 
-@pytest.mark.parametrize("name", ["adamw", "adam", "sgd"])
+@pytest.mark.parametrize("name", ["adamw", "adam", "sgd", "muon"])
 def test_the_rate_rises_and_falls_as_a_cosine(name):
     rate = make_optimizer(
         TrainSection(optimizer=name, epochs=10, warm_up=0.1, learning_rate=0.2), 10

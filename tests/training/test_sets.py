@@ -60,7 +60,9 @@ def test_graded_objects_join_a_simulated_set(data, run):
 def test_only_what_the_network_sees_is_kept_in_memory(masked_data, run, channels):
     """Of simulated and graded stamps alike; what the network is given has its size still."""
     given = {"channels": channels, "graded": [] if channels else [str(run / "g.ecsv")]}
-    whole, kept = (load_training([str(masked_data)], "detector", settings(run, crop=c, **given)) for c in (0, 21))
+    whole, kept = (
+        load_training([str(masked_data)], "detector", settings(run, crop=c, **given)) for c in (0, 21)
+    )
     assert kept.image.shape == (len(whole), 21, 21, 3)
     assert (kept.size, kept.data_hash) == (whole.size, whole.data_hash)
     rows = np.array([3, len(whole) - 1])
