@@ -1,8 +1,8 @@
 """What a detector is taught beside lens or not: what kind of object it sees, as the truth of simulated sets tells.
 
-To tell a ring from a spiral from a companion a trunk must see what makes a lens, and every stamp tells it so: after 90,000
-of the default mixture swift reached an accuracy of 0.81 instead of 0.76 (one run each). The kinds have an output of their
-own while a network trains; what is saved has none.
+To tell a ring from a spiral from a companion a trunk must see what makes a lens, and every stamp tells it so: after
+90,000 of the default mixture swift reached an accuracy of 0.81 instead of 0.76 (one run each). The kinds have an output
+of their own while a network trains; what is saved has none.
 """
 
 from __future__ import annotations
