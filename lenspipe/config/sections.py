@@ -145,6 +145,10 @@ class TrainSection(Section):
     )
     dropout: float = Field(0.1, ge=0, lt=1, description="MC dropout rate of the head")
     bn_momentum: float = Field(0.9, gt=0.5, lt=1, description="batch-norm momentum, Keras convention")
+    views: Literal[1, 8] = Field(
+        8,
+        description="detector only: orientations in which a stamp that may show a lens is looked at when it is scored",
+    )
     precision: Literal["auto", "float32", "mixed_bfloat16"] = Field(
         "auto", description="auto = mixed_bfloat16 where the processor has it"
     )

@@ -75,6 +75,11 @@ class Bundle:
         """Whether the networks look at which pixels could not be used (`train.*.channels`)."""
         return needs_mask(self.card)
 
+    @property
+    def views(self) -> int:
+        """In how many orientations a stamp that may show a lens is looked at (`train.*.views`)."""
+        return self.card["training"].get("settings", {}).get("views", 1)
+
     def networks(self) -> list[Network]:
         """Return the networks, read from disk at the first call.
 

@@ -200,7 +200,7 @@ def _predict_held_out(
     how = {"mc_samples": passes, "seed": job["seed"], "batch_size": settings.batch_size}
     if job["task"] == "detector":
         table["label"] = stamps.labels()[rows]
-        table["score"], table["score_err"], _ = score_with([network], **inputs, **how)
+        table["score"], table["score_err"], _ = score_with([network], **inputs, **how, views=settings.views)
         return table
     true = stamps.targets(settings.targets)[rows]
     truth = to_network(true, settings.targets)

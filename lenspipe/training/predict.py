@@ -6,6 +6,10 @@ on its neighbours nor on its place, and tiling a survey anew gives the same scor
 `batch_size` so that every call has the same shape: for one batch size the results are the same bits. Between
 batch sizes they are so on the processors tested; other libraries may round differently in the last digit
 of a float32. Memory does not grow with the number of stamps beyond the results themselves.
+
+The sky has no up. A detector may be asked about all eight orientations of a stamp, whose features are then averaged:
+the score of a turned stamp is the same, and fewer are wrong. Most stamps of a survey show nothing at the first look;
+only those that may be more, `WORTH_A_LOOK`, are looked at so.
 """
 
 from __future__ import annotations
@@ -25,6 +29,8 @@ from lenspipe.training.load import Network
 from lenspipe.training.targets import from_network, slope
 
 PERCENTILES = (0.16, 0.50, 0.84)
+#: Score at the first look from which on a stamp is looked at in all orientations.
+WORTH_A_LOOK = 0.01
 #: Batches are filled up at least to this: a matrix product of one row sums in another order.
 SMALLEST_BATCH = 8
 
@@ -101,7 +107,7 @@ def score_stamps(
     bundle.check_task("detector")
     _check_input(bundle, image, noise_sigma, mask)
     score, score_err, score_fold = score_with(
-        bundle.networks(), image, noise_sigma, mc_samples, seed, batch_size, mask
+        bundle.networks(), image, noise_sigma, mc_samples, seed, batch_size, mask, bundle.views
     )
     prior = bundle.calibration["lens_prior"] if lens_prior is None else lens_prior
     return Scores(score, score_err, score_fold, calibrate_score(bundle, score, prior))
@@ -142,19 +148,40 @@ def score_with(
     seed: int,
     batch_size: int,
     mask: np.ndarray | None = None,
+    views: int = 1,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return (score (n,), score_err (n,), score_fold (n, k)) of networks that need not be a bundle."""
-    mean = np.empty((len(image), len(networks)))
-    square = np.empty_like(mean)
+    """Return (score (n,), score_err (n,), score_fold (n, k)) of networks that need not be a bundle.
+
+    With `views` above 1 the stamps that may show a lens are looked at in so many orientations.
+    """
     inputs = name_inputs(image, noise_sigma, mask)
-    for rows, outputs in _run(networks, inputs, mc_samples, seed, batch_size):
+    mean, square = _score(networks, inputs, mc_samples, seed, batch_size)
+    again = np.flatnonzero(mean.max(axis=1, initial=0.0) >= WORTH_A_LOOK)
+    if views > 1 and len(again):
+        some = {name: values[again] for name, values in inputs.items()}
+        mean[again], square[again] = _score(networks, some, mc_samples, seed, batch_size, views)
+    score = mean.mean(axis=1)
+    variance = np.clip(square.mean(axis=1) - score**2, 0.0, None)
+    return score, np.sqrt(variance), mean
+
+
+def _score(
+    networks: Sequence[Network],
+    inputs: Mapping[str, np.ndarray],
+    mc_samples: int,
+    seed: int,
+    batch_size: int,
+    views: int = 1,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mean over the passes of each network's score and of its square (n, networks)."""
+    mean = np.empty((len(inputs["image"]), len(networks)))
+    square = np.empty_like(mean)
+    for rows, outputs in _run(networks, inputs, mc_samples, seed, batch_size, views):
         # 1 - p(non-lens) in float64: near 1 a float32 softmax would make ties of different objects
         nonlens = outputs[..., 0].astype(np.float64)
         lens = np.where(nonlens < 0.5, 1 - nonlens, outputs[..., 1])
         mean[rows], square[rows] = lens.mean(axis=-1), (lens**2).mean(axis=-1)
-    score = mean.mean(axis=1)
-    variance = np.clip(square.mean(axis=1) - score**2, 0.0, None)
-    return score, np.sqrt(variance), mean
+    return mean, square
 
 
 def posteriors_with(
@@ -235,6 +262,7 @@ def _run(
     mc_samples: int,
     seed: int,
     batch_size: int,
+    views: int = 1,
 ) -> Iterator[tuple[slice, np.ndarray]]:
     """Yield, batch by batch, (rows, outputs); outputs are (n, networks, passes, ...).
 
@@ -249,10 +277,24 @@ def _run(
             stamps = {
                 name: _filled(inputs[name][rows], filled, dtype) for name, dtype in network.inputs.items()
             }
-            features = network.trunk.predict_on_batch(stamps)
+            features = np.mean(
+                [network.trunk.predict_on_batch(_turned(stamps, view)) for view in range(views)],
+                axis=0,
+                dtype=np.float32,
+            )
             out = network.passes.predict_on_batch({"features": features, "masks": masks})
             outputs.append(np.moveaxis(np.asarray(out), 0, 1)[: rows.stop - rows.start])
         yield rows, np.stack(outputs, axis=1)
+
+
+def _turned(stamps: dict[str, np.ndarray], view: int) -> dict[str, np.ndarray]:
+    """Return the stamps in one of the eight orientations: bit 0 flips x, bit 1 flips y, bit 2 transposes."""
+    flips = tuple(axis for axis, bit in ((2, 1), (1, 2)) if view & bit)
+
+    def turn(values: np.ndarray) -> np.ndarray:
+        return np.flip(values.transpose(0, 2, 1, 3) if view & 4 else values, flips)
+
+    return {name: turn(values) if values.ndim == 4 else values for name, values in stamps.items()}
 
 
 def _filled(values: np.ndarray, length: int, dtype: str) -> np.ndarray:

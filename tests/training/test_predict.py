@@ -4,6 +4,7 @@ from scipy.stats import norm
 
 from lenspipe.core.errors import InputError, ModelMismatch
 from lenspipe.networks.layers import dropout_layers
+from lenspipe.training import predict
 from lenspipe.training.datasets import load_stamps
 from lenspipe.training.predict import mixture_quantile, sample_posteriors, score_stamps
 
@@ -109,6 +110,39 @@ def test_another_stamp_size_band_count_or_task_is_refused(detector, stamps):
 
 def test_no_stamps_give_no_scores(detector, stamps):
     assert score_stamps(detector, stamps.image[:0], stamps.noise_sigma[:0]).score.shape == (0,)
+
+
+def test_the_sky_has_no_up(detector, mask_detector, stamps, masked_data):
+    """A stamp that may show a lens scores the same however it is turned, with its mask if the network sees one."""
+    masked = load_stamps(masked_data, masks=True)
+    for bundle, inputs in ((detector, stamps.inputs()), (mask_detector, masked.inputs())):
+        assert bundle.views == 8
+        score = score_stamps(bundle, **inputs, mc_samples=4, seed=1).score
+        seen = score > 10 * predict.WORTH_A_LOOK  # whichever orientation the first look was in
+        assert seen.sum() > 10
+        for turn in (lambda x: x[:, ::-1], lambda x: x[:, :, ::-1], lambda x: x.transpose(0, 2, 1, 3)):
+            turned = {name: turn(values) if values.ndim == 4 else values for name, values in inputs.items()}
+            again = score_stamps(bundle, **turned, mc_samples=4, seed=1).score
+            np.testing.assert_allclose(again[seen], score[seen], rtol=1e-4)
+            once, other = (
+                predict.score_with(bundle.networks(), **of, mc_samples=4, seed=1, batch_size=64)[0]
+                for of in (inputs, turned)
+            )
+            assert np.abs(once - other).max() > 1e-3  # one view of the same networks is not so
+
+
+def test_what_shows_nothing_is_looked_at_once(detector, stamps, monkeypatch):
+    how = {"mc_samples": 4, "seed": 1, "batch_size": 64}
+    once, *_ = predict.score_with(detector.networks(), **stamps.inputs(), **how)
+    worth = float(np.median(once))
+    monkeypatch.setattr(predict, "WORTH_A_LOOK", worth)
+    score, _, of_each = predict.score_with(detector.networks(), **stamps.inputs(), **how, views=8)
+    # a stamp is worth it if any network thinks so
+    first = predict.score_with(detector.networks(), **stamps.inputs(), **how)[2].max(axis=1) < worth
+    assert 0 < first.sum() < len(first)
+    np.testing.assert_array_equal(score[first], once[first])
+    assert np.all(score[~first] != once[~first])
+    np.testing.assert_allclose(of_each.mean(axis=1), score)
 
 
 def test_a_masked_stamp_scores_the_same_whatever_its_neighbours(mask_detector, masked_data):
