@@ -33,7 +33,9 @@ from scipy.stats import beta
 from lenspipe.core.survey import Survey, load_survey, same_scale
 from lenspipe.imaging.cutout import linear_wcs
 from lenspipe.io.cards import read_card, stamps_of
+from lenspipe.io.shards import read_shard
 from lenspipe.io.tables import read_table
+from lenspipe.stages.inject import hosts_of, numbers_of, spoilt
 
 VST = 'extends = "kids"\nname = "vst"\npixel_scale = {scale!r}\n'
 #: The field's grid, that of VIKING [arcsec per pixel].
@@ -79,22 +81,30 @@ def scan_field(detector: str, data: Path, scale: float, folder: Path) -> tuple[P
 
 
 def find_painted(detector: str, run: Path, scale: float, seed: int, folder: Path) -> np.ndarray:
-    """Paint lenses into the stamps of a run, with one source after the other; return the scores of the clear ones."""
+    """Paint lenses round the galaxies of a run's stamps, another at each time; return the scores of the clear ones."""
+    from lenspipe.simulate.hosts import draw_reference
+    from lenspipe.simulate.inject import inject
     from lenspipe.training.bundle import load_bundle
-    from lenspipe.training.datasets import load_stamps
     from lenspipe.training.predict import score_stamps
 
-    (folder / "painted.toml").write_text(VST.format(scale=scale))
-    bundle, found = load_bundle(detector), []
-    for k in range(PAINTED):
-        painted, words = folder / f"painted-{k}", ("--survey", str(folder / "painted.toml"))
-        lenspipe("simulate", "--into", str(run), *words, "--seed", str(seed + k), "--out", str(painted))
-        stamps = load_stamps(painted, masks=bundle.needs_mask)
-        truth = stamps.truth
-        clear = (truth["kind"] == "lens") & (truth["theta_e"] > CLEAR[0]) & (truth["snr"] > CLEAR[1])
-        inputs = stamps.inputs(clear)
-        if np.any(clear):
-            found.append(score_stamps(bundle, **inputs, mc_samples=20, seed=seed).score)
+    path = folder / "painted.toml"
+    path.write_text(VST.format(scale=scale))
+    bundle, survey, found = load_bundle(detector), load_survey(path), []
+    for stamps in hosts_of(run):
+        real = read_shard(stamps, masks=bundle.needs_mask)
+        objects = read_table(stamps.with_suffix(".parquet"))
+        hosts, usable = numbers_of(objects), ~spoilt(objects)
+        reference = draw_reference(survey, seed, real.bands, CLEAR[1])
+        for k in range(PAINTED):
+            image, _, truth = inject(real, survey, seed + k, hosts, reference, "lens", CLEAR[1], True)
+            clear = (
+                (truth["reason"] == "") & (truth["theta_e"] > CLEAR[0]) & (truth["snr"] > CLEAR[1]) & usable
+            )
+            rows = np.flatnonzero(clear)
+            if len(rows):
+                mask = None if real.mask is None else real.mask[rows]
+                stamp = image[rows], real.noise_sigma[rows]
+                found.append(score_stamps(bundle, *stamp, mc_samples=20, seed=seed, mask=mask).score)
     return np.concatenate(found) if found else np.empty(0)
 
 
@@ -184,7 +194,6 @@ def main() -> None:
             print(
                 f"{one}: score {value:.4f}, above {100 * np.mean(field < value):.1f} % of the field's objects"
             )
-        # last: each painting is a run of its own, which takes long
         painted = find_painted(options.detector, run, form.pixel_scale, options.seed, folder)
         print(
             f"clear lenses painted into it, above it: {interval(int((painted > threshold).sum()), len(painted))}"

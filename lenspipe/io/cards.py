@@ -53,7 +53,8 @@ def describe_card(card: dict[str, Any]) -> list[str]:
         f"{form.size} px of {form.pixel_scale:g} arcsec",
         card.get("description", ""),
         f"trained on {first['n_train']:,} stamps, {training['settings']['epochs']} epochs, "
-        f"{len(card['weights'])} network(s), {hours:.1f} h, seed {card['seed']}",
+        f"{len(card['weights'])} network(s), {hours:.1f} h, seed {card['seed']}"
+        + (f", beginning with the weights of {first['start']}" if first.get("start") else ""),
     ]
     scores = card.get("test", card["metrics"])
     if "auroc" in scores:

@@ -179,6 +179,7 @@ def load_stamps(
 
     image = noise = mask = first = None
     margin, middle = find_middle(0, 0)
+    digests: dict[Path, str] = {}
     start = 0
     for index in np.unique(truth["shard"]):
         path = folder / shard_name(int(index))
@@ -186,6 +187,7 @@ def load_stamps(
             raise InputError(f"{truth_path} names {path.name}, which is not there; make the set again")
         rows = truth[truth["shard"] == index]
         shard = read_shard(path, masks=masks)
+        digests[path] = digest(path)  # now, while the system has it in memory
         wanted = np.asarray(rows["row"])
         if wanted.max() >= len(shard.image):
             raise InputError(
@@ -216,7 +218,8 @@ def load_stamps(
     assert first is not None
     if image.shape[1] != image.shape[2]:
         raise InputError(f"{folder}: stamps must be square, received {image.shape[1:3]} px")
-    contents = "".join([digest(truth_path), *(digest(path) for path in shards)])
+    hashes = (digests[path] if path in digests else digest(path) for path in shards)
+    contents = "".join([digest(truth_path), *hashes])
     return StampSet(
         image,
         noise,

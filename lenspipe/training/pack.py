@@ -65,7 +65,10 @@ def pack_bundle(
     for name in ("metrics.json", "history.csv", "oof.parquet"):
         shutil.copyfile(source.path / name, target / name)
     card = {**read_card(source.path), **(facts or {})}
-    card["folds"] = [{**fold, "data": _without_folders(fold["data"])} for fold in card["folds"]]
+    card["folds"] = [
+        {**fold, **{key: _without_folders(fold.get(key, "")) for key in ("data", "start")}}
+        for fold in card["folds"]
+    ]
     card |= {
         "description": description or card["description"],
         "packed": {"dtype": "float16", "folds": numbers},
@@ -86,7 +89,7 @@ def read_figures(folder: Path) -> dict[str, Any]:
 
 
 def _without_folders(data: str) -> str:
-    """Return the names of the training sets: where they lay on the machine that trained is of no use to others."""
+    """Return the names of training sets or models: where they lay on the machine that trained is of no use to others."""
     return ", ".join(Path(folder).name for folder in data.split(", "))
 
 

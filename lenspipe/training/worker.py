@@ -98,7 +98,8 @@ def worker_environment(threads: int) -> dict[str, str]:
     return {
         **os.environ,
         **dict.fromkeys(caps, count),
-        "TF_NUM_INTEROP_THREADS": "1",  # the graph is a chain: more would only fight for the cores
+        # forwards the graph is a chain, backwards the gradients of a layer's input and weights are independent
+        "TF_NUM_INTEROP_THREADS": count,
         "TF_CPP_MIN_LOG_LEVEL": "3",
         "TF_FORCE_GPU_ALLOW_GROWTH": "true",
         "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH", "")])),

@@ -102,6 +102,8 @@ def test_a_card_is_told_in_words(packaged):
     ):
         assert words in told
     assert told.endswith("des only")
+    card["folds"][0]["start"] = "des-b"
+    assert "seed 3, beginning with the weights of des-b" in "\n".join(describe_card(card))
 
 
 def test_every_packaged_model_has_a_whole_card():

@@ -110,4 +110,17 @@ def test_a_mistake_of_the_user_comes_back_as_one_line(tmp_path, new_job):
 
 def test_threads_are_capped():
     assert worker_environment(3)["TF_NUM_INTRAOP_THREADS"] == "3"
+    assert worker_environment(3)["TF_NUM_INTEROP_THREADS"] == "3"
     assert worker_environment(0)["OMP_NUM_THREADS"] == str(len(os.sched_getaffinity(0)))
+
+
+@pytest.mark.slow
+def test_two_threads_give_the_same_weights_each_time(data, tmp_path, new_job):
+    """Operations that run beside each other do not change what comes out."""
+    first, second = (
+        run_fold(
+            new_job("detector", data, tmp_path / name, threads=2, architecture="swift", optimizer="muon")
+        )
+        for name in ("first", "second")
+    )
+    assert first["weights_hash"] == second["weights_hash"]
