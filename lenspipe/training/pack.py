@@ -89,7 +89,7 @@ def read_figures(folder: Path) -> dict[str, Any]:
 
 
 def _without_folders(data: str) -> str:
-    """Return the names of training sets or models: where they lay on the machine that trained is of no use to others."""
+    """Return the names of training sets or models: where they lay on the machine that trained helps nobody."""
     return ", ".join(Path(folder).name for folder in data.split(", "))
 
 
