@@ -195,7 +195,10 @@ def load_stamps(
             )
         if image is None:
             first, first_name = shard, path.name
-            margin, middle = find_middle(shard.image.shape[1], crop)
+            size, width = shard.image.shape[1:3]
+            if size != width:
+                raise InputError(f"{folder}: stamps must be square, received {(size, width)} px")
+            margin, middle = find_middle(size, crop)
             image = np.empty((len(truth), *shard.image[0, middle, middle].shape), np.float32)
             noise = np.empty((len(truth), len(shard.bands)), np.float32)
             mask = np.empty(image.shape, np.uint8) if masks else None
@@ -216,8 +219,6 @@ def load_stamps(
     assert image is not None
     assert noise is not None
     assert first is not None
-    if image.shape[1] != image.shape[2]:
-        raise InputError(f"{folder}: stamps must be square, received {image.shape[1:3]} px")
     hashes = (digests[path] if path in digests else digest(path) for path in shards)
     contents = "".join([digest(truth_path), *hashes])
     return StampSet(
