@@ -117,6 +117,7 @@ def _another(key, default):
             for key, value in (
                 ("calibration", '"isotonic"'),
                 ("optimizer", '"sgd"'),
+                ("views", "1"),
                 ("schedule", '"constant"'),
             )
         },

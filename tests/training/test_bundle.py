@@ -29,7 +29,8 @@ def test_a_bundle_holds_what_the_contract_says(detector):
     assert "reliability" not in card["metrics"]
     assert set(metrics) >= {"auroc_err", "confusion_err", "roc_by_threshold", "completeness", "fpr_by_kind"}
     assert set(metrics["completeness"]) == {"theta_e"}  # the toy set knows neither S/N nor seeing
-    assert metrics["fpr_by_kind"]["spiral"]["n"] == metrics["n_nonlens"] == 32
+    kinds = metrics["fpr_by_kind"]
+    assert kinds["spiral"]["n"] + kinds["disc"]["n"] == metrics["n_nonlens"] == 32
     assert (detector.path / "history.csv").read_text().count("\n") == 1 + 2 * 3
 
 
