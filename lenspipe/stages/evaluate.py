@@ -46,8 +46,8 @@ def evaluate_bundle(bundle_path: Path, data: Path, out: Path, mc_samples: int, s
 def _evaluate_detector(bundle, stamps, mc_samples: int, seed: int):
     from astropy.table import Table
 
-    from lenspipe.training.bundle import look_closer
     from lenspipe.training.calibrate import lens_probability, measure_calibration
+    from lenspipe.training.completeness import look_closer
     from lenspipe.training.metrics import roc_by_threshold, roc_curves, roc_points, score_metrics
     from lenspipe.training.predict import score_stamps
 

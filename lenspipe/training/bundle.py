@@ -28,8 +28,8 @@ from lenspipe.training.calibrate import (
     fit_sigma_scales,
     measure_calibration,
 )
-from lenspipe.training.completeness import measure_completeness, rate_by_kind
-from lenspipe.training.metrics import detector_metrics, regressor_metrics, roc_by_threshold, roc_points
+from lenspipe.training.completeness import look_closer
+from lenspipe.training.metrics import detector_metrics, find_thresholds, regressor_metrics, roc_by_threshold
 from lenspipe.training.targets import TRANSFORMS
 
 if TYPE_CHECKING:
@@ -212,7 +212,7 @@ def write_bundle(
         metrics = detector_metrics(oof, first["seed"])
         calibration, diagram = _calibrate_detector(oof, lens_prior, calibration_method, first["seed"])
         metrics |= {name: diagram.pop(name) for name in list(diagram) if name.startswith("ece")}
-        thresholds = _thresholds(oof, metrics)
+        thresholds = find_thresholds(oof) | {"f_beta": metrics["f_beta_threshold"]}
         curves = {"roc_by_threshold": roc_by_threshold(oof), **look_closer(oof, thresholds), **diagram}
     else:
         calibration = {"sigma_scale": fit_sigma_scales(oof, first["targets"])}
@@ -246,20 +246,6 @@ def write_bundle(
     return load_bundle(folder)
 
 
-def look_closer(table: Mapping[str, np.ndarray], thresholds: Mapping[str, float | None]) -> dict[str, Any]:
-    """Return what becomes of whom at the threshold for FPR 1e-3: ``threshold``, ``completeness``, ``fpr_by_kind``.
-
-    See `completeness` for columns and results. Where no score had so low an FPR, nothing is found.
-    """
-    threshold = thresholds["fpr_0.001"]
-    threshold = np.inf if threshold is None else threshold
-    return {
-        "threshold": threshold,
-        "completeness": measure_completeness(table, threshold),
-        "fpr_by_kind": rate_by_kind(table, threshold),
-    }
-
-
 def _read_folds(folder: Path, trained: int) -> list[dict[str, Any]]:
     try:
         first = json.loads((folder / "fold-0.json").read_text())
@@ -288,16 +274,6 @@ def _calibrate_detector(
     after = cross_calibrate(label, score, fold, method, weight)
     calibration = {**fit_calibration(label, score, method, weight), "lens_prior": float(lens_prior)}
     return calibration, measure_calibration(label, score, after, group, seed)
-
-
-def _thresholds(oof: Table, metrics: Mapping[str, Any]) -> dict[str, float]:
-    """Return score thresholds: the lowest that keeps each false positive rate, and the best F_beta's."""
-    fpr, _, threshold = roc_points(np.asarray(oof["label"]), np.asarray(oof["score"]))
-    found = {
-        f"fpr_{limit:g}": float(threshold[np.searchsorted(fpr, limit * (1 + 1e-9), side="right") - 1])
-        for limit in (1e-2, 1e-3, 1e-4)
-    }
-    return {**found, "f_beta": metrics["f_beta_threshold"]}
 
 
 def _join_histories(folder: Path, count: int) -> None:

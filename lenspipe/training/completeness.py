@@ -90,3 +90,18 @@ def binomial_rates(hits: np.ndarray, n: np.ndarray) -> dict[str, list]:
         rate[known] = hits[known] / n[known]
         low[known], high[known] = binom_conf_interval(hits[known].astype(int), n[known], interval="jeffreys")
     return {"n": n.tolist(), "rate": rate.tolist(), "low": low.tolist(), "high": high.tolist()}
+
+
+def look_closer(table: Mapping[str, np.ndarray], thresholds: Mapping[str, float | None]) -> dict[str, Any]:
+    """Return what becomes of whom at the threshold for FPR 1e-3: ``threshold``, ``completeness``, ``fpr_by_kind``.
+
+    Columns and results are those of `measure_completeness` and `rate_by_kind`. Where no score had so low an FPR,
+    nothing is found.
+    """
+    threshold = thresholds["fpr_0.001"]
+    threshold = np.inf if threshold is None else threshold
+    return {
+        "threshold": threshold,
+        "completeness": measure_completeness(table, threshold),
+        "fpr_by_kind": rate_by_kind(table, threshold),
+    }

@@ -14,7 +14,8 @@ from lenspipe.core.errors import InputError
 from lenspipe.core.survey import load_survey
 from lenspipe.simulate.live import LiveSet, LiveStamps, pack_truth
 from lenspipe.simulate.scene import redraw
-from lenspipe.training.datasets import StampSet, split_rows
+from lenspipe.training.batches import split_rows
+from lenspipe.training.datasets import StampSet
 
 #: Stamps that are drawn again to see that a set's truth, settings and this code belong together.
 _CHECKED = 4

@@ -16,9 +16,10 @@ from lenspipe.core.errors import LenspipeError
 from lenspipe.core.rng import derive_seed, stream
 from lenspipe.networks.losses import GaussianNLL
 from lenspipe.simulate.live import LiveSet
+from lenspipe.training.batches import Batches, steps_per_epoch
 from lenspipe.training.board import write_board
 from lenspipe.training.checkpoint import State, load_checkpoint, save_checkpoint
-from lenspipe.training.datasets import Batches, StampSet, steps_per_epoch
+from lenspipe.training.datasets import StampSet
 from lenspipe.training.devices import on_accelerator
 from lenspipe.training.feed import feed
 from lenspipe.training.kinds import TaughtCrossentropy, lens_accuracy, lens_loss, teach_kinds

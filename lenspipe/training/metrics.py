@@ -77,6 +77,15 @@ def roc_by_threshold(oof: Mapping[str, np.ndarray], points: int = 60) -> dict[st
     return result
 
 
+def find_thresholds(oof: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """Return the lowest score thresholds that keep false positive rates of 1e-2, 1e-3 and 1e-4: ``fpr_<rate>``."""
+    fpr, _, threshold = roc_points(np.asarray(oof["label"]), np.asarray(oof["score"]))
+    return {
+        f"fpr_{limit:g}": float(threshold[np.searchsorted(fpr, limit * (1 + 1e-9), side="right") - 1])
+        for limit in (1e-2, 1e-3, 1e-4)
+    }
+
+
 def detector_metrics(oof: Mapping[str, np.ndarray], seed: int = 0) -> dict[str, Any]:
     """Return the finder metrics, pooled and per fold.
 

@@ -4,7 +4,7 @@ import pytest
 
 from lenspipe.core.errors import InputError
 from lenspipe.io.shards import read_shard
-from lenspipe.training.datasets import Batches, check_stamps, load_stamps, steps_per_epoch
+from lenspipe.training.datasets import check_stamps, load_stamps
 
 
 def test_stamps_and_truth_are_in_step(data):
@@ -65,22 +65,6 @@ def test_an_unusable_target_names_its_sample(data):
         stamps.targets(["theta_e"])  # non-lenses have none
 
 
-def test_training_batches_leave_out_the_partial_one(data):
-    stamps = load_stamps(data)
-    batches = Batches(stamps, np.arange(64), np.arange(50), 16, drop_partial=True)
-    assert len(batches) == 3 == steps_per_epoch(50, 16)
-    assert all(len(batches[k][1]) == 16 for k in range(3))
-
-
-def test_validation_batches_keep_order_and_every_row(data):
-    stamps = load_stamps(data)
-    batches = Batches(stamps, np.arange(64), np.arange(7, 50), 16)
-    np.testing.assert_array_equal(
-        np.concatenate([batches[k][1] for k in range(len(batches))]), np.arange(7, 50)
-    )
-    np.testing.assert_array_equal(batches[0][0]["image"], stamps.image[7:23])
-
-
 def test_masks_are_read_where_a_network_looks_at_them(masked_data, data):
     assert load_stamps(masked_data).mask is None
     stamps = load_stamps(masked_data, masks=True)
@@ -90,8 +74,5 @@ def test_masks_are_read_where_a_network_looks_at_them(masked_data, data):
         np.testing.assert_array_equal(stamps.mask[sample], shard.mask[sample % 20])
     lenses = load_stamps(masked_data, lenses_only=True, masks=True)
     np.testing.assert_array_equal(lenses.mask, stamps.mask[stamps.labels() == 1])
-    inputs, rows = Batches(stamps, np.arange(160), np.arange(7, 50), 16)[1]
-    np.testing.assert_array_equal(inputs["mask"], stamps.mask[rows])
-    assert inputs["mask"].any()
     with pytest.raises(InputError, match=r"shard-00000\.h5 has no pixel_mask"):
         load_stamps(data, masks=True)

@@ -9,7 +9,8 @@ from lenspipe.config import TrainSection
 from lenspipe.core.errors import InputError
 from lenspipe.io.shards import Shard, read_shard, write_shard
 from lenspipe.io.tables import read_table, write_table
-from lenspipe.training.datasets import Batches, load_stamps
+from lenspipe.training.batches import Batches
+from lenspipe.training.datasets import load_stamps
 from lenspipe.training.folds import assign_folds
 from lenspipe.training.sets import load_training
 
