@@ -33,7 +33,7 @@ from scipy.stats import beta
 from lenspipe.core.survey import Survey, load_survey, same_scale
 from lenspipe.imaging.cutout import linear_wcs
 from lenspipe.io.cards import read_card, stamps_of
-from lenspipe.io.shards import read_shard
+from lenspipe.io.shards import has_masks, read_shard
 from lenspipe.io.tables import read_table
 from lenspipe.stages.inject import hosts_of, numbers_of, spoilt
 
@@ -91,7 +91,9 @@ def find_painted(detector: str, run: Path, scale: float, seed: int, folder: Path
     path.write_text(VST.format(scale=scale))
     bundle, survey, found = load_bundle(detector), load_survey(path), []
     for stamps in hosts_of(run):
-        real = read_shard(stamps, masks=bundle.needs_mask)
+        real = read_shard(
+            stamps, masks=has_masks(stamps)
+        )  # arcs are not seen in pixels that could not be used
         objects = read_table(stamps.with_suffix(".parquet"))
         hosts, usable = numbers_of(objects), ~spoilt(objects)
         reference = draw_reference(survey, seed, real.bands, CLEAR[1])

@@ -113,8 +113,8 @@ class TrainSection(Section):
     weight_decay: float = Field(1e-4, ge=0, description="weight decay of adamw and muon")
     optimizer: Literal["adamw", "adam", "sgd", "muon"] = Field(
         "adamw",
-        description="sgd has Nesterov momentum 0.9; muon learns in fewer steps, each of which costs some more "
-        "(little for small networks; for large ones on CPUs a lot)",
+        description="sgd has Nesterov momentum 0.9; muon (Jordan et al. 2024) may need fewer steps, "
+        "each of which costs more, the more the larger the network",
     )
     schedule: Literal["cosine", "constant"] = Field("cosine", description="of the rate after the warm-up")
     warm_up: float = Field(0.05, ge=0, lt=1, description="share of all steps in which the rate rises from 0")

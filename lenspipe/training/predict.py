@@ -7,8 +7,8 @@ on its neighbours nor on its place, and tiling a survey anew gives the same scor
 batch sizes they are so on the processors tested; other libraries may round differently in the last digit
 of a float32. Memory does not grow with the number of stamps beyond the results themselves.
 
-The sky has no up. A detector may be asked about all eight orientations of a stamp, whose features are then averaged:
-the score of a turned stamp is the same, and fewer are wrong. Most stamps of a survey show nothing at the first look;
+The sky has no up. A detector may be asked about all eight orientations of a stamp, whose features are then averaged, so
+that a turned stamp scores the same. Most stamps of a survey show nothing at the first look, which is at one of them;
 only those that may be more, `WORTH_A_LOOK`, are looked at so.
 """
 
