@@ -82,6 +82,12 @@ class SimulateSection(Section):
     size: int = Field(0, ge=0, description="side of a stamp [px]; 0 = the survey's stamp_size")
     shard_size: int = Field(512, ge=1, description="stamps per file")
     min_snr: float = Field(20.0, ge=0, description="least signal-to-noise of the lensed source, best band")
+    groups: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="share of simulated lenses whose group or cluster widens theta_e; sigma_v stays the galaxy's",
+    )
     mixture: dict[str, float] = Field(
         MIXTURE, description="kind of non-lens -> share, made to add up to 1; kinds not named are left out"
     )

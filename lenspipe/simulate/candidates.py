@@ -62,7 +62,12 @@ _INTERNAL = ("owner", "key", "place", "ratio", "mag_i", "radius", "most_mu", "sn
 
 
 def first_detectable(
-    survey: Survey, bands: Sequence[str], keys: np.ndarray, conditions: dict[str, np.ndarray], min_snr: float
+    survey: Survey,
+    bands: Sequence[str],
+    keys: np.ndarray,
+    conditions: dict[str, np.ndarray],
+    min_snr: float,
+    halo: np.ndarray,
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Return each sample's first detectable candidate, and how many it tried, that one included.
 
@@ -75,6 +80,8 @@ def first_detectable(
     conditions : dict of ndarray (n,)
         From `population.draw_conditions`.
     min_snr : float
+    halo : ndarray (n,)
+        What theta_e is multiplied by, for what stands around the lens galaxy.
 
     Returns
     -------
@@ -99,7 +106,7 @@ def first_detectable(
         owner = np.repeat(pending, count)
         trial = (tried[pending, None] + np.arange(count)).ravel()
         candidates = _Candidates(keys[owner], trial, owner)
-        _propose(survey, bands, candidates, min_snr)
+        _propose(survey, bands, candidates, min_snr, halo)
         _screen(survey, bands, candidates, conditions, min_snr)
         _observe(survey, bands, candidates, conditions, min_snr)
         rows, first = np.unique(candidates["owner"], return_index=True)
@@ -166,12 +173,12 @@ def _hopeless(survey: Survey, min_snr: float, trials: int, hits: int, lost: dict
     )
 
 
-def _propose(survey: Survey, bands: Sequence[str], c: _Candidates, min_snr: float) -> None:
+def _propose(survey: Survey, bands: Sequence[str], c: _Candidates, min_snr: float, halo: np.ndarray) -> None:
     """Draw lens, source and impact parameter; drop what no exposure or magnification can make a lens."""
     sharpest = best_seeing(survey, bands)
     ratios, dispersions = _proposals()
     ratio, sigma_v = interpolate(ratios, c.uniform(2)), interpolate(dispersions, c.uniform(3))
-    theta_e = 4.0 * np.pi * (sigma_v / SPEED_OF_LIGHT) ** 2 * (1.0 - ratio) / ARCSEC
+    theta_e = 4.0 * np.pi * (sigma_v / SPEED_OF_LIGHT) ** 2 * (1.0 - ratio) / ARCSEC * halo[c["owner"]]
     c.columns |= {"ratio": ratio, "sigma_v": sigma_v, "theta_e": theta_e}
     c.keep(resolution_limit(theta_e, 0.0) > sharpest, "seeing")
     mag_i, z_src = draw_behind(c.uniform(0), c.uniform(1))

@@ -22,6 +22,8 @@ from lenspipe.simulate.sources import LEAST_Q
 
 #: Light against mass (Koopmans et al. 2006, Bolton et al. 2008): scatter of angle [deg], q and ln n about 4.
 MISALIGNMENT, Q_SCATTER, LN_N_SCATTER, N_RANGE = 10.0, 0.1, 0.2, (2.5, 6.0)
+#: How many times theta_e a group or cluster makes it.
+WIDENED = (1.5, 8.0)
 _GROUP = 4096  # samples at a time
 
 
@@ -35,6 +37,7 @@ def draw_lenses(
     purpose: str = "lens",
     full: bool = False,
     conditions: dict[str, np.ndarray] | None = None,
+    groups: float = 0.0,
 ) -> Table:
     """Return one detectable lens per sample id, in their order.
 
@@ -58,6 +61,8 @@ def draw_lenses(
         Whether the light may differ from the mass in angle and axis ratio, and from de Vaucouleurs.
     conditions : dict of ndarray (n,), optional
         How the coadd is where each lens stands, as `draw_conditions` has it, which it stands in for.
+    groups : float
+        Share of lenses whose group or cluster widens theta_e, by `draw_halos`; sigma_v stays the galaxy's.
 
     Returns
     -------
@@ -75,11 +80,13 @@ def draw_lenses(
         return draw_lenses(survey, seed, [0], bands, min_snr, attempt, purpose, full)[:0]
     conditions = conditions or draw_conditions(survey, seed, ids, bands)
     streams = f"{purpose}/{attempt}"
+    halo = draw_halos(uniforms(seed, f"{purpose}/halo", ids, 2), groups)
     drawn, trials = [], 0
     for start in range(0, len(ids), _GROUP):
         rows = slice(start, start + _GROUP)
         here = {name: values[rows] for name, values in conditions.items()}
-        found, tried = first_detectable(survey, bands, stream_keys(seed, streams, ids[rows]), here, min_snr)
+        keys = stream_keys(seed, streams, ids[rows])
+        found, tried = first_detectable(survey, bands, keys, here, min_snr, halo[rows])
         drawn.append(found)
         trials += int(tried.sum())
     table = Table({"sample_id": ids, "kind": np.full(len(ids), "lens", dtype="U12"), "group": ids})
@@ -117,6 +124,15 @@ def draw_conditions(
     for name, beta in survey.psf_betas(bands).items():
         out[name] = np.full(len(normal), beta)
     return out
+
+
+def draw_halos(u: np.ndarray, groups: float) -> np.ndarray:
+    """Return how many times a galaxy's own theta_e that of its surroundings and itself is (n,), of uniforms `u` (n, 2).
+
+    1 but for a share `groups`, whose factors are log-uniform from 1.5 to 8: arcs of groups lie between those of galaxies
+    and of clusters (More et al. 2012, arcs at 2 to 8 arcsec).
+    """
+    return np.where(u[:, 0] < groups, WIDENED[0] * (WIDENED[1] / WIDENED[0]) ** u[:, 1], 1.0)
 
 
 def misalign(q: np.ndarray, phi: np.ndarray, u: np.ndarray) -> dict[str, np.ndarray]:

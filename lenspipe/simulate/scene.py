@@ -151,8 +151,9 @@ def draw_bright_lenses(
     for attempt in range(_MAX_ATTEMPTS):
         here = conditions and {name: values[pending] for name, values in conditions.items()}
         drawn = draw_lenses(
-            survey, seed, ids[pending], bands, min_snr, attempt, full=effects.misaligned, conditions=here
-        )
+            survey, seed, ids[pending], bands, min_snr, attempt, full=effects.misaligned, conditions=here,
+            groups=section.groups,
+        )  # fmt: skip
         source = source_light(seed, drawn, bands, effects.clumps)
         for name, values in expect_arcs(survey, drawn, bands, source).items():
             drawn[name] = values

@@ -31,7 +31,9 @@ def test_early_types_follow_their_scaling_relations():
 def test_the_first_detectable_is_the_same_alone_and_among_others():
     def search(ids):
         conditions = draw_conditions(DES, 1, ids, BANDS)
-        return first_detectable(DES, BANDS, stream_keys(1, "lens/0", ids), conditions, 20.0)
+        return first_detectable(
+            DES, BANDS, stream_keys(1, "lens/0", ids), conditions, 20.0, np.ones(len(ids))
+        )
 
     together, tried = search(np.arange(40))
     assert 40 / 0.02 < tried.sum() < 40 / 5e-4

@@ -90,6 +90,20 @@ def test_sample_is_the_same_in_any_batch(lenses):
         assert some[name][1] == lenses[name][7], name
 
 
+def test_groups_widen_some_lenses_and_leave_the_others_as_they_were(lenses):
+    ids = np.arange(400)
+    drawn = draw_lenses(DES, 1, ids, BANDS, groups=0.25)
+    own = sis_theta_e(*(np.asarray(drawn[name]) for name in ("sigma_v", "z_lens", "z_src")))
+    factor = np.asarray(drawn["theta_e"]) / own
+    wide = factor > 1.4
+    assert 0.2 < wide.mean() < 0.3
+    assert factor[wide].min() > 1.49
+    assert factor[wide].max() < 8.01
+    assert np.median(drawn["theta_e"][wide]) > 1.5 * np.median(drawn["theta_e"][~wide])
+    for name in ("theta_e", "q", "mag_lens_i"):
+        np.testing.assert_array_equal(drawn[name][~wide], lenses[name][ids][~wide])
+
+
 def test_conditions_have_room_for_any_number_of_bands():
     names = tuple(f"b{k:02d}" for k in range(30))
     survey = DES.model_copy(update={"bands": dict.fromkeys(names, DES.bands["i"])})
