@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from astropy.table import vstack
+from astropy.table import Table, vstack
 
 from lenspipe.config import TrainSection
 from lenspipe.core.errors import InputError
@@ -38,39 +39,54 @@ def load_training(folders: str | Path | Sequence[str], task: str, settings: Trai
     ]
     if len(sets) == 1:
         return sets[0]
-    first = sets[0]
-    for other in sets[1:]:
-        mine, theirs = ((one.bands, one.pixel_scale, one.size) for one in (first, other))
+    _refuse_mixture(sets)
+    truth = _join_truth(sets)
+    keep = np.ones(len(truth), bool)
+    if "ra" in truth.colnames:
+        kinds = np.asarray(truth["kind"], str)
+        keep = np.isin(kinds, KINDS) | ~near_any(truth["ra"], truth["dec"], kinds == KINDS[1])
+    everything = "".join(one.data_hash for one in sets)
+    about: dict[str, Any] = {
+        "truth": truth[keep],
+        "source": ", ".join(one.source for one in sets),
+        "data_hash": hashlib.sha256(everything.encode()).hexdigest()[:16],
+    }
+    about |= {name: getattr(sets[0], name) for name in ("bands", "pixel_scale", "survey", "margin")}
+    return StampSet(**_join_arrays(sets, keep), **about)
+
+
+def _refuse_mixture(sets: Sequence[StampSet]) -> None:
+    mine, *others = ((one.bands, one.pixel_scale, one.size) for one in sets)
+    for one, theirs in zip(sets[1:], others, strict=True):
         if mine != theirs:
             raise InputError(
-                f"{other.source}: bands, pixel scale and stamp are {theirs}, but {mine} in {first.source}"
+                f"{one.source}: bands, pixel scale and stamp are {theirs}, but {mine} in {sets[0].source}"
             )
+
+
+def _join_truth(sets: Sequence[StampSet]) -> Table:
     parts = [one.truth.copy() for one in sets]
     for number, (part, one) in enumerate(zip(parts, sets, strict=True)):
         part["set"] = number
         part["weight"] = 1.0 if one.weight is None else one.weight
-    truth = fill_masked(vstack(parts, metadata_conflicts="silent"))
-    keep = np.ones(len(truth), bool)
-    kinds = np.asarray(truth["kind"], str)
-    if "ra" in truth.colnames:
-        graded = np.isin(kinds, KINDS)
-        keep = graded | ~near_any(truth["ra"], truth["dec"], kinds == KINDS[1])
-    everything = "".join(one.data_hash for one in sets)
-    return StampSet(
-        **{name: _join([one.arrays[name] for one in sets], keep) for name in first.arrays},
-        truth=truth[keep],
-        bands=first.bands,
-        pixel_scale=first.pixel_scale,
-        survey=first.survey,
-        source=", ".join(one.source for one in sets),
-        data_hash=hashlib.sha256(everything.encode()).hexdigest()[:16],
-        margin=first.margin,
-    )
+    return fill_masked(vstack(parts, metadata_conflicts="silent"))
 
 
-def _join(parts: Sequence[np.ndarray], keep: np.ndarray) -> np.ndarray:
-    whole = np.concatenate(parts)
-    return whole if keep.all() else whole[keep]  # another copy of all pixels only where it must be
+def _join_arrays(sets: list[StampSet], keep: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the kept stamps of all sets; each set is let go once it is copied, as memory may not hold all twice."""
+    joined = {
+        name: np.empty((int(keep.sum()), *values.shape[1:]), values.dtype)
+        for name, values in sets[0].arrays.items()
+    }
+    start = 0
+    while sets:
+        arrays = sets.pop(0).arrays
+        chosen, keep = np.split(keep, [len(arrays["image"])])
+        stop = start + int(chosen.sum())
+        for name, values in arrays.items():
+            np.compress(chosen, values, axis=0, out=joined[name][start:stop])
+        start = stop
+    return joined
 
 
 def _load_graded(graded: Graded, settings: TrainSection, crop: int) -> StampSet:
