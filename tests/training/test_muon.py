@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from lenspipe.training.muon import ConvMuon
+from lenspipe.training.precision import dtype_policy
 
 
 def step_of(shape, name="conv"):
@@ -15,9 +16,11 @@ def step_of(shape, name="conv"):
     return before - keras.ops.convert_to_numpy(variable), gradient
 
 
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
 @pytest.mark.parametrize("shape", [(3, 3, 8, 24), (3, 3, 1, 16), (1, 1, 32, 8), (20, 12)])
-def test_the_step_of_a_kernel_is_orthogonal_along_its_momentum(shape):
-    step, gradient = (values.reshape(-1, shape[-1]) for values in step_of(shape))
+def test_the_step_of_a_kernel_is_orthogonal_along_its_momentum(shape, policy):
+    with dtype_policy(policy):
+        step, gradient = (values.reshape(-1, shape[-1]) for values in step_of(shape))
     u, size, v = np.linalg.svd(step, full_matrices=False)
     expected = 0.01 * 0.2 * np.sqrt(max(step.shape))
     assert np.all((size > 0.6 * expected) & (size < 1.25 * expected))  # what five of Keras' iterations give
