@@ -166,6 +166,11 @@ def test_stamps_are_either_simulated_or_cut_from_images():
         config_from({"simulate": {"count": 4, "into": "run"}})
 
 
+def test_no_more_folds_are_trained_than_there_are():
+    with pytest.raises(ConfigError, match=r"train\.detector: train_folds is 6, but there are only 5 folds"):
+        load_config(None, ["train.detector.folds=5", "train.detector.train_folds=6"])
+
+
 @pytest.mark.parametrize("task", ["detector", "regressor"])
 def test_live_stamps_have_no_masks(task):
     words = [f"train.{task}.live=true", f'train.{task}.channels=["noise", "mask"]']

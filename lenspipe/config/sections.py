@@ -189,6 +189,12 @@ class TrainSection(Section):
             raise ValueError('live stamps have no unusable pixels: leave out live, or "mask" of channels')
         return self
 
+    @model_validator(mode="after")
+    def _no_more_than_there_are(self) -> TrainSection:
+        if 0 < self.folds < self.train_folds:
+            raise ValueError(f"train_folds is {self.train_folds}, but there are only {self.folds} folds")
+        return self
+
     @field_validator("data", mode="before")
     @classmethod
     def _data_may_be_one(cls, value: object) -> object:
