@@ -53,7 +53,6 @@ _NEEDED = (
         "astropy",
         "photutils",
         "skimage",
-        "reproject",
         "keras",
         "h5py",
         "pyarrow",

@@ -6,6 +6,7 @@ from astropy.coordinates import SkyCoord
 from astropy.wcs import WCS
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.ndimage import uniform_filter
 
 from lenspipe.core.types import BandImage
 from lenspipe.imaging import cutout
@@ -63,6 +64,25 @@ def test_resampling_beyond_the_edge_is_nan_and_constant_surface_brightness_scale
     stamp = cutout.resample_stamp(np.ones((50, 50), np.float32), 5.0, 25.0, 32, 1.5)
     assert np.isnan(stamp[:, 0]).all()
     assert np.nanmedian(stamp) == pytest.approx(1.5**2, rel=1e-3)
+
+
+def moffat(size, x0, y0, fwhm, pixel):
+    """A star, or the core of a galaxy, seen by pixels of a side `pixel`; positions, widths in the same unit."""
+    fine = (np.arange(11 * size) + 0.5) / 11 - 0.5
+    y, x = np.meshgrid(fine * pixel - y0, fine * pixel - x0, indexing="ij")
+    core = (1 + (x**2 + y**2) * 4 * (2 ** (1 / 3) - 1) / fwhm**2) ** -3.0
+    return core.reshape(size, 11, size, 11).mean(axis=(1, 3)).astype("f4")
+
+
+@pytest.mark.parametrize("ninths", [11, 7, 3])
+def test_resampling_leaves_no_pattern_in_a_core(ninths):
+    scale, ratio, size = 0.263 * ninths / 9, 9 / ninths, 33
+    native = moffat(201, 100 * scale, 100 * scale, 1.0, scale)
+    stamp = cutout.resample_stamp(native, 100.0, 100.0, size, ratio) / ratio**2
+    # what both pixels in turn make of it: as wide as that, and as smooth
+    expected = moffat(size * 9, 16 * 0.263 + 0.263 * 4 / 9, 16 * 0.263 + 0.263 * 4 / 9, 1.0, 0.263 / 9)
+    expected = uniform_filter(expected, ninths).reshape(size, 9, size, 9).mean(axis=(1, 3))
+    assert np.abs(stamp - expected)[8:-8, 8:-8].max() < 0.01 * expected.max()
 
 
 @pytest.mark.parametrize("angle", [0.0, 30.0, 117.0])
