@@ -190,6 +190,15 @@ class TrainSection(Section):
         return self
 
     @model_validator(mode="after")
+    def _equal_shares(self) -> TrainSection:
+        if self.batch_size % self.devices:
+            raise ValueError(
+                f"{self.devices} devices cannot share a batch of {self.batch_size} equally; give a batch_size that "
+                "is a multiple of devices"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _no_more_than_there_are(self) -> TrainSection:
         if 0 < self.folds < self.train_folds:
             raise ValueError(f"train_folds is {self.train_folds}, but there are only {self.folds} folds")

@@ -104,7 +104,7 @@ def reproject_stamp(image: np.ndarray, wcs_in: WCS, wcs_out: WCS, size: int) -> 
 
 
 def _points(size: int, ratio: float) -> np.ndarray:
-    """Return where pixels, `ratio` times as large as those of an image, are looked at along an axis, from its middle."""
+    """Return where pixels, `ratio` times those of an image, are looked at along an axis, from its middle."""
     finer = max(3, math.ceil(2 * ratio))
     return (np.arange(finer * size) + 0.5) / finer - 0.5 * size
 

@@ -112,6 +112,12 @@ def stamps_of(card: dict[str, Any]) -> StampFormat:
     return StampFormat(tuple(card["bands"]), int(card["stamp_size"]), float(card["pixel_scale"]))
 
 
+def sets_of(card: dict[str, Any]) -> tuple[str, ...]:
+    """Return the hashes of the sets that a model was trained on."""
+    training = card["training"]
+    return tuple(training.get("sets", (training.get("data_hash", ""),)))
+
+
 def needs_mask(card: dict[str, Any]) -> bool:
     """Tell whether a model looks at which pixels could not be used."""
     return "mask" in card["training"].get("settings", {}).get("channels", ())

@@ -231,7 +231,7 @@ def _run_stage(
         key = keys[unit.name]
         finished = None if force else store.read_done(stage.name, unit.name, key)
         if finished is None:
-            store.discard(stage.name, unit.name, outputs=stage.disposable)
+            store.discard(stage.name, unit.name, outputs=stage.disposable or force)
             jobs.append(Job(stage.name, unit, key, str(store.root), store.folders, data))
         else:
             done[unit.name] = finished

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from lenspipe.io.cards import sets_of
 from lenspipe.io.files import write_json
 
 
@@ -26,17 +27,22 @@ def evaluate_bundle(bundle_path: Path, data: Path, out: Path, mc_samples: int, s
 
     bundle = load_bundle(bundle_path)
     stamps = load_stamps(data, bundle.task == "regressor", bundle.needs_mask)
-    bundle.check(stamps.bands, stamps.pixel_scale, stamps.size)
+    bundle.check(stamps.bands, stamps.pixel_scale, stamps.size, str(data))
     out.mkdir(parents=True, exist_ok=True)
     measure = _evaluate_detector if bundle.task == "detector" else _evaluate_regressor
     metrics, table, shown, lines = measure(bundle, stamps, mc_samples, seed)
     metrics["data"] = f"{len(table):,} simulated stamps of {stamps.survey}, set {stamps.data_hash}"
+    notices = ["Scores on simulations say little about real skies."]
+    metrics["seen"] = stamps.data_hash in sets_of(bundle.card)
+    if metrics["seen"]:
+        notices.append("The model was trained on this set: these figures are too good. Simulate another one.")
+        lines.append(f"WARNING: {notices[-1]}")
     write_json(out / "metrics.json", metrics)
     write_table(table, out / "predictions.parquet")
     data_shown = ReportData(
         title=f"{bundle.task} {Path(bundle_path).name}",
         subtitle=f"{len(table):,} simulated stamps of {data}",
-        notices=("Scores on simulations say little about real skies.",),
+        notices=tuple(notices),
         **{bundle.task: shown},
     )
     write_report(out / "report.html", data_shown)
@@ -46,7 +52,7 @@ def evaluate_bundle(bundle_path: Path, data: Path, out: Path, mc_samples: int, s
 def _evaluate_detector(bundle, stamps, mc_samples: int, seed: int):
     from astropy.table import Table
 
-    from lenspipe.training.calibrate import lens_probability, measure_calibration
+    from lenspipe.training.calibrate import measure_calibration, pool_probability
     from lenspipe.training.completeness import look_closer
     from lenspipe.training.metrics import roc_by_threshold, roc_curves, roc_points, score_metrics
     from lenspipe.training.predict import score_stamps
@@ -60,7 +66,9 @@ def _evaluate_detector(bundle, stamps, mc_samples: int, seed: int):
     metrics |= {"auroc_std": float(np.std([fold["auroc"] for fold in folds])), "folds": folds}
     if 0 < label.mean() < 1:
         uncalibrated = {**bundle.calibration, "method": "temperature", "temperature": 1.0}
-        told = [lens_probability(scores.score, c, label.mean()) for c in (uncalibrated, bundle.calibration)]
+        told = [
+            pool_probability(scores.score_fold, c, label.mean()) for c in (uncalibrated, bundle.calibration)
+        ]
         metrics |= measure_calibration(label, *told, table["group"], seed)
     metrics |= look_closer(table, bundle.card["thresholds"])
     repeated = {

@@ -68,8 +68,12 @@ def _score_shard(unit: Unit, config: Config, store: Store) -> Done:
         return Done((), {"scored": 0})
     bundles = _open_detectors(config, store)
     masks = any(bundle.needs_mask for bundle in bundles)
-    parts = iterate_shard(path, masks=masks)
-    table = _join([_score(bundles, part.image, part.noise_sigma, part.mask, config) for part in parts])
+    tables = []
+    for part in iterate_shard(path, masks=masks):
+        for bundle in bundles:
+            bundle.check(part.bands, part.pixel_scale, part.image.shape[1], str(path))
+        tables.append(_score(bundles, part.image, part.noise_sigma, part.mask, config))
+    table = _join(tables)
     write_table(table, scores_path(store, unit.name))
     return Done((scores_path(store, unit.name),), {"scored": len(table)})
 

@@ -53,9 +53,9 @@ def predict_table(
     rejected: list[Quarantined] = []
     parts = []
     masks = any(bundle.needs_mask for bundle in bundles)
-    for table, shard in _read_stamps(data, form, survey, resample, masks, rejected):
+    for source, table, shard in _read_stamps(data, form, survey, resample, masks, rejected):
         for bundle in bundles:
-            bundle.check(shard.bands, shard.pixel_scale, shard.image.shape[1])
+            bundle.check(shard.bands, shard.pixel_scale, shard.image.shape[1], source)
         if detectors:
             _add_scores(table, detectors, shard, mc_samples, seed, survey)
         for bundle in regressors:
@@ -71,7 +71,7 @@ def predict_table(
 def _read_stamps(
     data, form: StampFormat, survey: str, resample: bool, masks: bool, rejected: list
 ) -> Iterator:
-    """Yield (table of object_id and, for images, tile, ra, dec; shard) of each shard or image."""
+    """Yield (its name; table of object_id and, for images, tile, ra, dec; shard) of each shard or image."""
     from astropy.table import Table
 
     from lenspipe.io.layout import find_images, group_files, name_duplicates
@@ -82,7 +82,7 @@ def _read_stamps(
         for path in list_shards(folder):
             shard = read_shard(path, masks=masks)
             ids = [f"{path.stem}-{row:05d}" for row in range(len(shard.image))]
-            yield Table({"object_id": np.array(ids, str)}), shard
+            yield str(path), Table({"object_id": np.array(ids, str)}), shard
     images = [path for path in data if path not in folders]
     if not images:
         return
@@ -100,7 +100,7 @@ def _read_stamps(
             continue
         rejected += left_out
         if len(table):
-            yield Table(table["object_id", "tile", "ra", "dec"]), shard
+            yield image_set.name, Table(table["object_id", "tile", "ra", "dec"]), shard
 
 
 def _add_posteriors(table, bundle, shard, mc_samples: int, seed: int) -> None:

@@ -18,6 +18,7 @@ from astropy.table import Table, vstack
 
 from lenspipe.core.errors import InputError, ModelMismatch
 from lenspipe.core.schema import SCHEMA_VERSION
+from lenspipe.core.survey import same_scale
 from lenspipe.core.version import code_version
 from lenspipe.io.cards import find_bundle, needs_mask, read_card
 from lenspipe.io.files import digest, replacing, write_json
@@ -45,12 +46,11 @@ _COMMON = (
     "targets",
     "survey",
     "data_hash",
+    "sets",
     "graded",
     "seed",
     "settings",
 )
-#: Pixel scales further apart than this fraction are different.
-PIXEL_SCALE_TOLERANCE = 0.005
 
 
 @dataclass(frozen=True)
@@ -98,8 +98,8 @@ class Bundle:
             self._loaded.extend(networks)
         return self._loaded
 
-    def check(self, bands: Sequence[str], pixel_scale: float, size: int) -> None:
-        """Refuse data that the networks were not made for.
+    def check(self, bands: Sequence[str], pixel_scale: float, size: int, of: str = "") -> None:
+        """Refuse data that the networks were not made for; `of` says whose they are.
 
         Raises
         ------
@@ -107,11 +107,11 @@ class Bundle:
             If bands (also their order), pixel scale [arcsec] or stamp size [px] differ.
         """
         if tuple(bands) != self.bands:
-            self._refuse("bands", ",".join(self.bands), ",".join(bands))
-        if not abs(pixel_scale / self.pixel_scale - 1) <= PIXEL_SCALE_TOLERANCE:
-            self._refuse("a pixel scale [arcsec]", f"{self.pixel_scale:g}", f"{pixel_scale:g}")
+            self._refuse("bands", ",".join(self.bands), ",".join(bands), of)
+        if not same_scale(pixel_scale, self.pixel_scale):
+            self._refuse("a pixel scale [arcsec]", f"{self.pixel_scale:g}", f"{pixel_scale:g}", of)
         if size != self.size:
-            self._refuse("a stamp size [px]", self.size, size)
+            self._refuse("a stamp size [px]", self.size, size, of)
 
     def check_shape(self, image: tuple[int, ...], noise_sigma: tuple[int, ...]) -> None:
         """Refuse arrays of another shape; `ModelMismatch`."""
@@ -135,9 +135,9 @@ class Bundle:
         if self.task != task:
             raise ModelMismatch(f"a {task} is needed, but the model {self.path} is a {self.task}")
 
-    def _refuse(self, what: str, expected: Any, received: Any) -> None:
+    def _refuse(self, what: str, expected: Any, received: Any, of: str = "") -> None:
         raise ModelMismatch(
-            f"the {self.task} {self.path} expects {what} {expected}, received {received}; "
+            f"the {self.task} {self.path} expects {what} {expected}, received {received}{of and f' of {of}'}; "
             "use a model made for these data, train one, or resample the images"
         )
 
@@ -210,7 +210,10 @@ def write_bundle(
     oof = vstack([read_table(folder / f"fold-{k}.oof.parquet") for k in range(len(folds))])
     if first["task"] == "detector":
         metrics = detector_metrics(oof, first["seed"])
-        calibration, diagram = _calibrate_detector(oof, lens_prior, calibration_method, first["seed"])
+        balanced = first["settings"]["balance"]
+        calibration, diagram = _calibrate_detector(
+            oof, lens_prior, calibration_method, first["seed"], balanced
+        )
         metrics |= {name: diagram.pop(name) for name in list(diagram) if name.startswith("ece")}
         thresholds = find_thresholds(oof) | {"f_beta": metrics["f_beta_threshold"]}
         curves = {"roc_by_threshold": roc_by_threshold(oof), **look_closer(oof, thresholds), **diagram}
@@ -234,7 +237,7 @@ def write_bundle(
             "stamp_size": first["size"],
             "targets": {target: TRANSFORMS[target][0] for target in first["targets"]},
             "weights": {name: digest(folder / name) for name in names},
-            "training": {key: first[key] for key in ("survey", "data_hash", "graded", "settings")},
+            "training": {key: first[key] for key in ("survey", "data_hash", "sets", "graded", "settings")},
             "seed": first["seed"],
             "folds": [{key: value for key, value in fold.items() if key not in _COMMON} for fold in folds],
             "metrics": metrics,
@@ -264,11 +267,18 @@ def _read_folds(folder: Path, trained: int) -> list[dict[str, Any]]:
 
 
 def _calibrate_detector(
-    oof: Table, lens_prior: float, method: str, seed: int
+    oof: Table, lens_prior: float, method: str, seed: int, balanced: bool
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the calibration, fitted on all folds, and its worth on new data: each fold by the others' fit."""
+    """Return the calibration, fitted on all folds, and its worth on new data: each fold by the others' fit.
+
+    Networks that saw both classes equally often have even odds as their prior, whatever the set's: so has the fit.
+    """
     label, score, fold, group = (np.asarray(oof[name]) for name in ("label", "score", "fold", "group"))
     weight = np.asarray(oof["weight"]) if "weight" in oof.colnames else None
+    if balanced:
+        weight = np.ones(len(label)) if weight is None else weight
+        total = np.bincount(label.astype(int), weight, 2)
+        weight = weight / np.where(total > 0, total, 1.0)[label.astype(int)]
     if len(np.unique(fold)) == 1:  # a held-out set: its halves check each other
         fold = np.unique(group, return_inverse=True)[1] % 2
     after = cross_calibrate(label, score, fold, method, weight)

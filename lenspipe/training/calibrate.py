@@ -16,6 +16,10 @@ from lenspipe.training.metrics import z_scores
 
 #: Scores are kept this far from 0 and 1 before a logit is taken.
 EDGE = 1e-12
+#: The fraction of lenses at which networks are compared: neither for nor against.
+EVEN = 0.5
+#: The calibration of what is a probability at even odds.
+AS_IT_IS = {"temperature": 1.0, "train_prior": EVEN}
 #: Bins of equal width in which probabilities are compared with rates (Guo et al. 2017).
 BINS = 15
 
@@ -97,6 +101,18 @@ def lens_probability(score: np.ndarray, calibration: Mapping[str, Any], lens_pri
     else:
         odds = score_logit(score) / calibration["temperature"]
     return expit(odds + score_logit(lens_prior) - score_logit(calibration["train_prior"]))
+
+
+def pool_probability(score_fold: np.ndarray, calibration: Mapping[str, Any], lens_prior: float) -> np.ndarray:
+    """Return the probability (n,) that several networks' scores (n, k) stand for.
+
+    Out-of-fold scores, on which a calibration is fitted, are of one network each, and the mean of several is less
+    extreme than any. So each network's score is calibrated and the mean taken of that, at even odds (as scikit-learn's
+    CalibratedClassifierCV does), and the lens prior comes last. Where networks disagree much it is still too modest:
+    `lenspipe evaluate` on a set of its own tells how much.
+    """
+    even = lens_probability(score_fold, calibration, EVEN).mean(axis=1)
+    return lens_probability(even, AS_IT_IS, lens_prior)
 
 
 def cross_calibrate(

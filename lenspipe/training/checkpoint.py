@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import keras
 import numpy as np
@@ -52,19 +54,28 @@ def save_checkpoint(path: Path, key: str, model: keras.Model, state: State) -> N
 def load_checkpoint(path: Path, key: str, model: keras.Model) -> State | None:
     """Put the variables back into a compiled model and return the rest of the state.
 
-    None if there is no checkpoint, or one of another job (other data, settings or code), which is left alone.
+    None if there is no checkpoint, or one of another job (other data, settings or code), or a damaged one. These two
+    are put aside under another name, as the next one would take their place: with the old settings and code a job of
+    days can still be gone on with.
     """
     if not path.is_file():
         return None
-    with np.load(path, allow_pickle=False) as saved:
-        header = json.loads(saved["header"].tobytes())
-        variables = _variables(model)
-        if header["key"] != key or len(variables) != sum(name.startswith("v") for name in saved.files):
-            return None
-        for k, variable in enumerate(variables):
-            variable.assign(saved[f"v{k:05d}"])
-        best = [saved[name] for name in sorted(saved.files) if name.startswith("b")]
-        return State(saved["hardness"], header["epoch"], header["history"], best, header["seconds"])
+    try:
+        with np.load(path, allow_pickle=False) as saved:
+            header = json.loads(saved["header"].tobytes())
+            variables = _variables(model)
+            if header["key"] == key and len(variables) == sum(name.startswith("v") for name in saved.files):
+                values = [saved[f"v{k:05d}"] for k in range(len(variables))]
+                best = [saved[name] for name in sorted(saved.files) if name.startswith("b")]
+                state = State(saved["hardness"], header["epoch"], header["history"], best, header["seconds"])
+                for variable, value in zip(variables, values, strict=True):  # all could be read
+                    variable.assign(value)
+                return state
+            other = header["key"]
+    except (BadZipFile, zlib.error, EOFError, KeyError, ValueError):
+        other = "damaged"
+    path.replace(path.with_name(f"{path.stem}.{other}{path.suffix}"))
+    return None
 
 
 def _variables(model: keras.Model) -> list[Any]:

@@ -13,12 +13,8 @@ import numpy as np
 from lenspipe.core.types import StampFormat
 from lenspipe.io.cards import check_same_stamps
 from lenspipe.training.bundle import Bundle
-from lenspipe.training.calibrate import lens_probability
-from lenspipe.training.predict import Scores, calibrate_score, score_stamps
-
-#: The fraction of lenses at which members are compared: neither for nor against.
-EVEN = 0.5
-_AS_THEY_ARE = {"temperature": 1.0, "train_prior": EVEN}
+from lenspipe.training.calibrate import AS_IT_IS, EVEN, lens_probability
+from lenspipe.training.predict import Scores, score_stamps
 
 
 def score_committee(
@@ -72,14 +68,14 @@ def score_committee(
     score = votes.mean(axis=0)
     score_err = np.sqrt(np.mean(np.square(errors), axis=0) + votes.var(axis=0))
     prior = bundles[0].calibration["lens_prior"] if lens_prior is None else lens_prior
-    p_lens = lens_probability(score, _AS_THEY_ARE, prior)
+    p_lens = lens_probability(score, AS_IT_IS, prior)
     return Scores(score, score_err, np.concatenate([member.score_fold for member in members], axis=1), p_lens)
 
 
 def _calibrate_error(bundle: Bundle, member: Scores) -> np.ndarray:
     """Return a member's error on the scale of its votes: half of what its score +- error maps to."""
     low, high = (
-        calibrate_score(bundle, np.clip(member.score + sign * member.score_err, 0.0, 1.0), EVEN)
+        lens_probability(np.clip(member.score + sign * member.score_err, 0.0, 1.0), bundle.calibration, EVEN)
         for sign in (-1, 1)
     )
     return (high - low) / 2

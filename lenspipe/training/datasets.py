@@ -39,6 +39,8 @@ class StampSet:
         Not 0 where a pixel could not be used; None where no network looks at it.
     margin : (int, int)
         Pixels before and after the middle of each axis that are not kept in memory, as no network sees them.
+    joined : tuple of str
+        The hashes of the sets that it was joined from; empty if it is one.
     """
 
     image: np.ndarray
@@ -51,6 +53,12 @@ class StampSet:
     data_hash: str
     mask: np.ndarray | None = None
     margin: tuple[int, int] = (0, 0)
+    joined: tuple[str, ...] = ()
+
+    @property
+    def sets(self) -> tuple[str, ...]:
+        """The hashes of the sets that it was joined from, its own where it is one."""
+        return self.joined or (self.data_hash,)
 
     @property
     def arrays(self) -> dict[str, np.ndarray]:

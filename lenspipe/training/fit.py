@@ -96,7 +96,7 @@ def fit_fold(job: Mapping[str, Any], on_epoch: OnEpoch | None = None) -> dict[st
     with over_devices(settings.devices), dtype_policy(choose_precision(settings.precision)):
         model = build()
         if settings.start:
-            start_from(model, settings.start, task, job["fold"])
+            start_from(model, settings.start, task, job["fold"], stamps.sets)
         model = fuse_batch_norms(model)
         state = train_epochs(model, part, settings, on_epoch, job.get("until"))
     if not is_over(state, settings):
@@ -121,6 +121,7 @@ def fit_fold(job: Mapping[str, Any], on_epoch: OnEpoch | None = None) -> dict[st
         "survey": stamps.survey,
         "data": stamps.source,
         "data_hash": stamps.data_hash,
+        "sets": stamps.sets,
         "graded": stamps.count_graded(),
         "seed": job["seed"],
         "settings": settings.model_dump(mode="json", exclude=NOT_TRAINED),

@@ -6,6 +6,7 @@ import json
 import re
 import warnings
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -196,12 +197,14 @@ def split_network(model: keras.Model, name: str) -> Network:
 def _check_archive(path: Path) -> None:
     if not path.is_file():
         raise InputError(f"the network {path} is missing; copy the whole bundle or train it again")
+    if path.suffix != ".keras":  # by the suffix Keras chooses how it reads a file
+        raise InputError(f"{path} is not a Keras network: its name does not end in .keras")
     try:
         with zipfile.ZipFile(path) as archive:
             config = json.loads(archive.read("config.json"))
-    except (zipfile.BadZipFile, KeyError, ValueError) as error:
-        raise InputError(f"{path} is not a Keras network ({error})") from None
-    foreign = sorted(_classes(config) - ALLOWED_CLASSES)
+        foreign = sorted(_classes(config) - ALLOWED_CLASSES)
+    except (zipfile.BadZipFile, KeyError, ValueError, RecursionError, RuntimeError, zlib.error) as error:
+        raise InputError(f"{path} is not a Keras network ({_first_line(error)})") from None
     if foreign:
         raise InputError(
             f"{path} holds {', '.join(foreign)}, which no lenspipe network has; it was not loaded"

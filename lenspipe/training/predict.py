@@ -23,7 +23,7 @@ from scipy.special import ndtr
 from lenspipe.networks.assemble import name_inputs
 from lenspipe.networks.losses import LOG_VARIANCE_RANGE
 from lenspipe.training.bundle import Bundle
-from lenspipe.training.calibrate import lens_probability
+from lenspipe.training.calibrate import pool_probability
 from lenspipe.training.datasets import check_stamps
 from lenspipe.training.load import Network
 from lenspipe.training.targets import from_network, slope
@@ -110,12 +110,7 @@ def score_stamps(
         bundle.networks(), image, noise_sigma, mc_samples, seed, batch_size, mask, bundle.views
     )
     prior = bundle.calibration["lens_prior"] if lens_prior is None else lens_prior
-    return Scores(score, score_err, score_fold, calibrate_score(bundle, score, prior))
-
-
-def calibrate_score(bundle: Bundle, score: np.ndarray, lens_prior: float) -> np.ndarray:
-    """Return the probabilities that a detector's scores stand for where a fraction `lens_prior` are lenses."""
-    return lens_probability(score, bundle.calibration, lens_prior)
+    return Scores(score, score_err, score_fold, pool_probability(score_fold, bundle.calibration, prior))
 
 
 def sample_posteriors(

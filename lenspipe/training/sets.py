@@ -50,6 +50,7 @@ def load_training(folders: str | Path | Sequence[str], task: str, settings: Trai
         "truth": truth[keep],
         "source": ", ".join(one.source for one in sets),
         "data_hash": hashlib.sha256(everything.encode()).hexdigest()[:16],
+        "joined": tuple(one.data_hash for one in sets),
     }
     about |= {name: getattr(sets[0], name) for name in ("bands", "pixel_scale", "survey", "margin")}
     return StampSet(**_join_arrays(sets, keep), **about)

@@ -48,7 +48,8 @@ def run_fold(
         last whole epoch.
     """
     folder = Path(job["folder"])
-    path = folder / f"fold-{job['fold']}.job.json"
+    # the first half of a fold may be read while the whole is written
+    path = folder / f"fold-{job['fold']}{'.begun' if 'until' in job else ''}.job.json"
     write_json(path, dict(job))
     command = [sys.executable, "-m", "lenspipe.training.worker", str(path), GUARD]
     with tempfile.TemporaryFile("w+", errors="replace") as errors:

@@ -11,6 +11,7 @@ from lenspipe.training.calibrate import (
     fit_temperature,
     lens_probability,
     measure_calibration,
+    pool_probability,
 )
 
 
@@ -26,6 +27,20 @@ def test_temperature_undoes_overconfidence():
 def test_temperature_of_one_class_or_of_sure_scores_is_finite():
     assert fit_temperature(np.ones(3), np.array([0.2, 0.5, 1.0])) == 1.0
     assert np.isfinite(fit_temperature(np.array([0, 1]), np.array([0.0, 1.0])))
+
+
+def test_networks_that_disagree_are_pooled_better_than_by_their_mean_score():
+    rng = np.random.default_rng(0)
+    label = rng.uniform(size=20_000) < 0.5
+    seen = np.where(label, 2.0, -2.0) + rng.normal(0, 1.4, label.size)
+    score = expit(1.5 * (seen[:, None] + rng.normal(0, 1.5, (label.size, 5))))
+    calibration = fit_calibration(label, score[:, 0])
+    alone = lens_probability(score[:, 0], calibration, 1e-3)
+    np.testing.assert_allclose(pool_probability(score[:, :1], calibration, 1e-3), alone, rtol=1e-6)
+    pooled = pool_probability(score, calibration, 0.5)
+    naive = lens_probability(score.mean(axis=1), calibration, 0.5)
+    error = measure_calibration(label, naive, pooled, np.arange(label.size))
+    assert error["ece"] < 0.85 * error["ece_before"]
 
 
 #: As in the cards of the first bundles, which knew one method only.

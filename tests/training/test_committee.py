@@ -5,9 +5,10 @@ import pytest
 
 from lenspipe.core.errors import ModelMismatch
 from lenspipe.training.bundle import load_bundle
-from lenspipe.training.committee import EVEN, score_committee
+from lenspipe.training.calibrate import EVEN, pool_probability
+from lenspipe.training.committee import score_committee
 from lenspipe.training.datasets import load_stamps
-from lenspipe.training.predict import calibrate_score, score_stamps
+from lenspipe.training.predict import score_stamps
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +40,10 @@ def test_a_committee_of_one_is_its_member(detector, stamps):
 def test_the_score_is_the_mean_of_calibrated_probabilities_at_even_odds(detector, other, stamps):
     alone = [_score([bundle], stamps) for bundle in (detector, other)]
     votes = np.array(
-        [calibrate_score(b, s.score, EVEN) for b, s in zip((detector, other), alone, strict=True)]
+        [
+            pool_probability(s.score_fold, b.calibration, EVEN)
+            for b, s in zip((detector, other), alone, strict=True)
+        ]
     )
     both = _score([detector, other], stamps)
     np.testing.assert_allclose(both.score, votes.mean(axis=0), rtol=1e-12)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from lenspipe.core.errors import ModelMismatch
+from lenspipe.core.errors import ModelMismatch, UserError
 from lenspipe.io.cards import read_card, weights_of
 from lenspipe.networks.registry import build_network
 from lenspipe.training.load import load_model
@@ -18,7 +18,7 @@ def test_a_network_for_other_stamps_begins_with_the_weights_of_a_fold(detector):
     network = build(detector, 40)
     assert len(weights_of(detector.path)) == 2
     for fold, file in ((0, 0), (1, 1), (2, 0)):
-        start_from(network, detector.path, "detector", fold)
+        start_from(network, detector.path, "detector", fold, ["another set"])
         for mine, theirs in zip(
             network.get_weights(), load_model(weights_of(detector.path)[file]).get_weights(), strict=True
         ):
@@ -27,12 +27,19 @@ def test_a_network_for_other_stamps_begins_with_the_weights_of_a_fold(detector):
 
 def test_other_bands_and_other_tasks_are_refused(detector):
     with pytest.raises(ModelMismatch, match=r"weights of its trunk do not fit.* for the bands g, r, i; give"):
-        start_from(build(detector, 32, bands=2), detector.path, "detector", 0)
+        start_from(build(detector, 32, bands=2), detector.path, "detector", 0, ["another set"])
     with pytest.raises(ModelMismatch, match=r"a regressor is needed, but .* is a detector"):
-        start_from(build(detector, 32), detector.path, "regressor", 0)
+        start_from(build(detector, 32), detector.path, "regressor", 0, ["another set"])
 
 
-def test_a_training_that_hardly_moves_ends_where_it_began(detector, data, tmp_path, new_job):
+def test_a_model_that_knows_the_held_out_stamps_is_refused(detector, data, tmp_path, new_job):
+    job = new_job("detector", data, tmp_path / "again", start=str(detector.path), epochs=1)
+    with pytest.raises(UserError, match="was trained on one of these sets and knows the stamps"):
+        run_fold(job)
+
+
+def test_a_training_that_hardly_moves_ends_where_it_began(detector, new_set, tmp_path, new_job):
+    data = new_set(tmp_path / "more", n=60)
     how = {"learning_rate": 1e-12, "epochs": 1, "weight_decay": 0.0, "precision": "float32"}
     start = {"start": str(detector.path)}
     begun = run_fold(new_job("detector", data, tmp_path / "begun", **how, **start))
