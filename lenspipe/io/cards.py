@@ -3,19 +3,56 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field, ValidationError
 
 from lenspipe.core.errors import InputError, ModelMismatch
 from lenspipe.core.survey import same_scale
 from lenspipe.core.types import StampFormat
 
-_KEYS = (
-    *("task", "architecture", "bands", "pixel_scale", "stamp_size", "targets", "weights"),
-    *("folds", "training", "calibration", "metrics"),
-)
+#: A network lies in the bundle's own folder: its name has no way out of it.
+_FileName = Annotated[str, Field(pattern=r"^[\w.-]+\.keras$")]
+_Share = Annotated[float, Field(gt=0, lt=1)]
+
+
+class _Calibration(BaseModel):
+    """What turns a detector's scores into probabilities."""
+
+    train_prior: _Share
+    lens_prior: _Share
+    method: Literal["temperature", "isotonic"] = "temperature"
+    temperature: float = Field(1.0, gt=0, allow_inf_nan=False)
+    score: list[float] = []
+    probability: list[float] = []
+
+
+class _Training(BaseModel):
+    survey: str
+    settings: dict[str, Any] = {}
+
+
+class _Card(BaseModel):
+    """What every card must say, so that whoever reads it need not look twice."""
+
+    task: Literal["detector", "regressor"]
+    architecture: str
+    bands: list[str] = Field(min_length=1)
+    pixel_scale: float = Field(gt=0, allow_inf_nan=False, strict=True)
+    stamp_size: int = Field(gt=0, strict=True)
+    targets: dict[str, str]
+    weights: dict[_FileName, str] = Field(min_length=1)
+    folds: list[dict[str, Any]] = Field(min_length=1)
+    training: _Training
+    calibration: Mapping[str, Any]
+    metrics: dict[str, Any]
+
+
+class _DetectorCard(_Card):
+    calibration: _Calibration
 
 
 def packaged_models() -> dict[str, Path]:
@@ -82,7 +119,7 @@ def read_card(bundle: str | Path, task: str = "") -> dict[str, Any]:
     Raises
     ------
     InputError
-        If the folder is not a bundle.
+        If the folder is not a bundle, or its card lacks something or has nonsense in its place.
     ModelMismatch
         If it is a model for another task.
     """
@@ -94,9 +131,13 @@ def read_card(bundle: str | Path, task: str = "") -> dict[str, Any]:
             f"{bundle} is not a model bundle, or its training has not ended: cannot read {path} ({error}); "
             f"packaged models are {', '.join(packaged_models()) or 'none'}"
         ) from None
-    missing = [key for key in _KEYS if not isinstance(card, dict) or key not in card]
-    if missing:
-        raise InputError(f"{path} is not a model's card: it lacks {', '.join(missing)}")
+    try:
+        kind = _DetectorCard if isinstance(card, dict) and card.get("task") == "detector" else _Card
+        kind.model_validate(card)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise InputError(f"{path} is not a model's card: {place or 'all of it'}: {first['msg']}") from None
     if task and card["task"] != task:
         raise ModelMismatch(f"a {task} is needed, but {bundle} is a {card['task']}")
     return card

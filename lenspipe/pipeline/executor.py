@@ -6,7 +6,9 @@ Jobs hold paths and settings, never pixels: images in a Dask graph kill schedule
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import os
+import subprocess
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -114,7 +116,8 @@ def open_executor(workers: int = 1, scheduler: str = "") -> Iterator[Executor]:
     Parameters
     ----------
     workers : int
-        Local processes; 1 = this process.
+        Local processes; 1 = this process. Where there are GPUs each of the first of them has one to itself, and what
+        needs a GPU runs on these.
     scheduler : str
         Address of a running Dask scheduler, e.g. ``tcp://host:8786``.
 
@@ -136,17 +139,16 @@ def open_executor(workers: int = 1, scheduler: str = "") -> Iterator[Executor]:
             yield Dask(client)
     elif workers > 1:
         import dask
-        from distributed import Client, LocalCluster
+        from distributed import Client, Scheduler, SpecCluster
 
         # a worker runs one unit at a time; networks bring their own threads
         environment = {**_thread_caps(1), "TF_CPP_MIN_LOG_LEVEL": "3"}
+        scheduler_options = {"host": "127.0.0.1", "dashboard_address": ":0"}
         with (
             dask.config.set({"distributed.nanny.pre-spawn-environ": environment}),
-            LocalCluster(
-                n_workers=workers,
-                threads_per_worker=1,
-                processes=True,
-                dashboard_address=":0",
+            SpecCluster(
+                workers=_specify_workers(workers, visible_gpus()),
+                scheduler={"cls": Scheduler, "options": scheduler_options},
                 silence_logs=logging.CRITICAL,
             ) as cluster,
             Client(cluster) as client,
@@ -155,6 +157,33 @@ def open_executor(workers: int = 1, scheduler: str = "") -> Iterator[Executor]:
             yield Dask(client)
     else:
         yield Serial()
+
+
+def visible_gpus() -> list[str]:
+    """Return the NVIDIA GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
+    allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if allowed is not None:
+        return [name for name in allowed.split(",") if name.strip() and name.strip() != "-1"]
+    try:
+        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=30, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return []
+    count = sum(line.startswith("GPU ") for line in listed.stdout.splitlines())
+    return [str(k) for k in range(count)]
+
+
+def _specify_workers(count: int, gpus: Sequence[str]) -> dict[int, dict[str, Any]]:
+    """Return what Dask is to start: `count` processes, one GPU for each of the first, none for the others."""
+    from distributed import Nanny
+
+    specified = {}
+    for k in range(count):
+        options: dict[str, Any] = {"nthreads": 1, "host": "127.0.0.1", "dashboard": False}
+        if gpus:
+            options["env"] = {"CUDA_VISIBLE_DEVICES": gpus[k] if k < len(gpus) else "-1"}
+            options["resources"] = {"GPU": 1} if k < len(gpus) else {}
+        specified[k] = {"cls": Nanny, "options": options}
+    return specified
 
 
 def _answer(future) -> Any:

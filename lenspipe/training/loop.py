@@ -121,7 +121,7 @@ def train(
         with averaged(learner, _some_inputs(learner, fold, settings)):
             losses: Any = model.evaluate(feed(validation), verbose=0, return_dict=True)
             row |= {f"val_{k}": float(v) for k, v in losses.items() if k != "lens_loss"}
-            if not np.isfinite(row["loss"]):
+            if not np.isfinite([row["loss"], row["val_loss"]]).all():
                 raise LenspipeError(
                     f"{fold.task} fold {fold.number}: the loss is not finite after epoch {row['epoch']}; "
                     f"lower learning_rate (now {settings.learning_rate:g})"

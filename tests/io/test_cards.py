@@ -17,10 +17,12 @@ from lenspipe.io.cards import (
     stamps_of,
 )
 
-WHOLE = (
-    '{"task": "detector", "architecture": "a", "bands": [], "pixel_scale": 1, "stamp_size": 1, "targets": {}, '
-    '"weights": {}, "folds": [], "training": {}, "calibration": {}, "metrics": {}}'
-)
+CARD = {
+    "task": "detector", "architecture": "a", "bands": ["g", "r"], "pixel_scale": 1, "stamp_size": 1, "targets": {},
+    "weights": {"fold-0.keras": ""}, "folds": [{}], "training": {"survey": "des"}, "metrics": {},
+    "calibration": {"train_prior": 0.5, "lens_prior": 1e-3, "temperature": 1.0},
+}  # fmt: skip
+WHOLE = json.dumps(CARD)
 
 
 def test_a_card_is_whole_and_for_the_task(tmp_path):
@@ -38,8 +40,25 @@ def test_what_is_no_card_is_named(tmp_path, text):
         read_card(tmp_path)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"weights": {}}, {"weights": []}, {"weights": {"/tmp/fold-0.keras": ""}}, {"weights": {"../a.keras": ""}},
+        {"weights": {"fold-0.h5": ""}}, {"bands": None}, {"bands": []}, {"training": None}, {"pixel_scale": "x"},
+        {"pixel_scale": 0}, {"pixel_scale": float("nan")}, {"stamp_size": "76"}, {"stamp_size": 0}, {"folds": []},
+        {"calibration": {}}, {"calibration": {"train_prior": 0.5, "lens_prior": 0}}, {"task": "oracle"},
+        {"calibration": {"train_prior": 0.5, "lens_prior": 0.1, "temperature": 0}},
+    ],
+)  # fmt: skip
+def test_nonsense_in_a_card_is_named_with_its_place(tmp_path, change):
+    (tmp_path / "bundle.json").write_text(json.dumps({**CARD, **change}))
+    (place,) = change
+    with pytest.raises(InputError, match=rf"not a model's card: {place}"):
+        read_card(tmp_path)
+
+
 def test_a_card_tells_its_stamps(tmp_path):
-    (tmp_path / "bundle.json").write_text(WHOLE.replace('"bands": []', '"bands": ["g", "r"]'))
+    (tmp_path / "bundle.json").write_text(WHOLE)
     assert stamps_of(read_card(tmp_path)) == StampFormat(("g", "r"), 1, 1.0)
 
 

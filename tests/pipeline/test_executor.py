@@ -7,7 +7,7 @@ import dask
 import pytest
 
 from lenspipe.core.errors import UserError
-from lenspipe.pipeline.executor import Dask, Serial, open_executor
+from lenspipe.pipeline.executor import Dask, Serial, open_executor, visible_gpus
 
 
 def square(number: int) -> int:
@@ -74,6 +74,30 @@ def test_a_card_is_one_job_s_at_a_time_and_what_nobody_offers_is_not_waited_for(
     assert len(times) == 4
     # two workers of a card each: the third job begins when one of the first two has ended
     assert times[2][0] >= min(times[0][1], times[1][1])
+
+
+def look(_) -> str:
+    time.sleep(0.2)
+    return os.environ["CUDA_VISIBLE_DEVICES"]
+
+
+def test_local_workers_have_a_gpu_each_and_training_waits_for_those_that_have_one(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,3")
+    with open_executor(3) as executor:
+        assert {answer for _, answer in executor.map(look, range(6), {"GPU": 1})} == {"5", "3"}
+        assert {answer for _, answer in executor.map(look, range(9))} == {"5", "3", "-1"}
+
+
+def test_gpus_are_counted_where_nothing_names_them(monkeypatch, tmp_path):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert visible_gpus() == []
+    command = tmp_path / "nvidia-smi"
+    command.write_text("#!/bin/sh\necho 'GPU 0: One (UUID: a)'\necho 'GPU 1: Two (UUID: b)'\n")
+    command.chmod(0o755)
+    assert visible_gpus() == ["0", "1"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert visible_gpus() == []
 
 
 def test_a_scheduler_that_does_not_answer_is_the_user_s_mistake():
