@@ -70,3 +70,37 @@ def small_swift(size: int, bands: int, widths=(4, 4, 4, 4), **settings):
     from lenspipe.networks.swift import swift_trunk
 
     return build_classifier(partial(swift_trunk, widths=widths), "swift", size, bands, **settings)
+
+
+#: Side of the stamps of detectors that were never trained [px].
+SIZE = 32
+
+
+def write_detector(folder, seed, folds=1, bands="gri", pixel_scale=0.263, temperature=1.0, channels=()):
+    """Write a detector of small networks that were never trained."""
+    from lenspipe.io.files import digest, write_json
+    from lenspipe.training.load import save_model
+
+    folder.mkdir(parents=True)
+    names = [f"fold-{k}.keras" for k in range(folds)]
+    for k, name in enumerate(names):
+        network = small_swift(
+            SIZE, len(bands), dropout=0.3, seed=seed + k, widths=(4, 8, 8, 16), channels=channels
+        )
+        save_model(network, folder / name)
+    card = {
+        "task": "detector",
+        "architecture": "swift",
+        "bands": list(bands),
+        "pixel_scale": pixel_scale,
+        "stamp_size": SIZE,
+        "targets": {},
+        "weights": {name: digest(folder / name) for name in names},
+        "folds": [{"fold": k, "n_train": 0, "n_test": 0} for k in range(folds)],
+        "training": {"survey": "des", "data_hash": "", "settings": {"epochs": 0, "channels": channels}},
+        "calibration": {"temperature": temperature, "train_prior": 0.5, "lens_prior": 1e-3},
+        "metrics": {},
+    }
+    write_json(folder / "metrics.json", {})
+    write_json(folder / "bundle.json", card)
+    return folder

@@ -76,13 +76,19 @@ def _read_stamps(
 
     from lenspipe.io.layout import find_images, group_files, name_duplicates
     from lenspipe.io.shards import list_shards, read_shard
+    from lenspipe.training.datasets import find_faults
 
     folders = [path for path in data if any(Path(path).glob("shard-*.h5"))]
     for folder in folders:
         for path in list_shards(folder):
             shard = read_shard(path, masks=masks)
-            ids = [f"{path.stem}-{row:05d}" for row in range(len(shard.image))]
-            yield str(path), Table({"object_id": np.array(ids, str)}), shard
+            ids = np.array([f"{path.stem}-{row:05d}" for row in range(len(shard.image))], str)
+            good = np.ones(len(ids), bool)
+            for what, bad in find_faults(shard.image, shard.noise_sigma).items():
+                good &= ~bad
+                rejected += [Quarantined(str(path), "bad_stamp", what, object=name) for name in ids[bad]]
+            if good.any() or not len(good):
+                yield str(path), Table({"object_id": ids[good]}), shard.take(np.flatnonzero(good))
     images = [path for path in data if path not in folders]
     if not images:
         return

@@ -258,12 +258,7 @@ def check_stamps(
     InputError
         If a pixel is not finite, or a noise sigma is not finite and above 0; names the first stamp.
     """
-    bad_image = ~np.isfinite(image).all(axis=(1, 2, 3))
-    bad_noise = ~(np.isfinite(noise_sigma) & (noise_sigma > 0)).all(axis=1)
-    for bad, what in (
-        (bad_image, "pixels that are not finite"),
-        (bad_noise, "a noise_sigma that is not above 0"),
-    ):
+    for what, bad in find_faults(image, noise_sigma).items():
         if bad.any():
             first = int(bad.argmax())
             name = first if names is None else names[first]
@@ -271,3 +266,11 @@ def check_stamps(
             raise InputError(
                 f"{prefix}sample {name} has {what} ({int(bad.sum())} such stamps); mask or remove it"
             )
+
+
+def find_faults(image: np.ndarray, noise_sigma: np.ndarray) -> dict[str, np.ndarray]:
+    """Return which stamps (n,) have each of the faults that a network would turn into NaN."""
+    return {
+        "pixels that are not finite": ~np.isfinite(image).all(axis=(1, 2, 3)),
+        "a noise_sigma that is not above 0": ~(np.isfinite(noise_sigma) & (noise_sigma > 0)).all(axis=1),
+    }

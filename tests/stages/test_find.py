@@ -5,47 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from astropy.io import fits
-from support import lenspipe, small_swift
+from support import SIZE, lenspipe, write_detector
 
-from lenspipe.io.files import digest, write_json
 from lenspipe.io.tables import read_table
-from lenspipe.training.load import save_model
-
-SIZE = 32
-
-
-def write_bundle(folder, seed, folds=1, bands="gri", pixel_scale=0.263, temperature=1.0, channels=()):
-    """Write a detector of small networks that were never trained."""
-    folder.mkdir(parents=True)
-    names = [f"fold-{k}.keras" for k in range(folds)]
-    for k, name in enumerate(names):
-        network = small_swift(
-            SIZE, len(bands), dropout=0.3, seed=seed + k, widths=(4, 8, 8, 16), channels=channels
-        )
-        save_model(network, folder / name)
-    card = {
-        "task": "detector",
-        "architecture": "swift",
-        "bands": list(bands),
-        "pixel_scale": pixel_scale,
-        "stamp_size": SIZE,
-        "targets": {},
-        "weights": {name: digest(folder / name) for name in names},
-        "folds": [{"fold": k, "n_train": 0, "n_test": 0} for k in range(folds)],
-        "training": {"survey": "des", "data_hash": "", "settings": {"epochs": 0, "channels": channels}},
-        "calibration": {"temperature": temperature, "train_prior": 0.5, "lens_prior": 1e-3},
-        "metrics": {},
-    }
-    write_json(folder / "metrics.json", {})
-    write_json(folder / "bundle.json", card)
-    return folder
 
 
 @pytest.fixture(scope="module")
 def detectors(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models")
-    seeing_masks = write_bundle(folder / "b", 5, folds=2, temperature=2.0, channels=("mask",))
-    return [write_bundle(folder / "a", 1), seeing_masks]
+    seeing_masks = write_detector(folder / "b", 5, folds=2, temperature=2.0, channels=("mask",))
+    return [write_detector(folder / "a", 1), seeing_masks]
 
 
 @pytest.fixture(scope="module")
@@ -98,9 +67,20 @@ def test_a_committee_scores_from_the_images_to_the_catalog_and_predict_agrees(de
 def test_members_made_for_other_stamps_are_refused_before_anything_runs(
     detectors, images, tmp_path, change, message
 ):
-    other = write_bundle(tmp_path / "other", 9, **change)
+    other = write_detector(tmp_path / "other", 9, **change)
     answer = scan(images, tmp_path / "scan", detectors[0], other)
     assert answer.returncode == 2
     assert f"{detectors[0]} expects {message}{other} expects" in answer.stderr
     assert len(answer.stderr.strip().splitlines()) == 1
     assert not (tmp_path / "scan/find").exists()
+
+
+def test_stored_stamps_of_other_bands_are_refused_although_the_run_s_detector_was_exchanged(
+    detectors, images, tmp_path
+):
+    assert scan(images, tmp_path / "scan", detectors[0]).returncode == 0
+    other = write_detector(tmp_path / "other", 9, bands="riz")
+    words = ("--stage", "find", "--set", f"find.detector=['{other}']", "--out", tmp_path / "scan")
+    answer = lenspipe("run", tmp_path / "scan/config.toml", *words)
+    assert answer.returncode != 0
+    assert "expects bands r,i,z, received g,r,i of" in answer.stderr + answer.stdout
