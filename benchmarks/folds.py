@@ -14,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.sky import lenspipe
+from benchmarks.command import lenspipe
 from lenspipe.io.files import digest
 
 

@@ -17,8 +17,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
@@ -30,6 +28,7 @@ from astropy.table import Table
 from scipy.ndimage import gaussian_filter
 from scipy.stats import beta
 
+from benchmarks.command import lenspipe
 from lenspipe.core.survey import Survey, load_survey, same_scale
 from lenspipe.imaging.cutout import linear_wcs
 from lenspipe.io.cards import read_card, stamps_of
@@ -48,15 +47,6 @@ LENSES = {
 RING_SCALE = 0.05
 #: How often lenses are painted into the field; least theta_e [arcsec] and S/N of those that must be found.
 PAINTED, CLEAR = 20, (1.2, 30.0)
-
-
-def lenspipe(*words: str) -> str:
-    """Run a command of lenspipe and return what it prints."""
-    command = [sys.executable, "-c", "from lenspipe.cli import main; main()", *words]
-    answer = subprocess.run(command, capture_output=True, text=True, check=False)
-    if answer.returncode:
-        sys.exit(f"lenspipe {' '.join(words)}\n{answer.stdout}{answer.stderr}")
-    return answer.stdout
 
 
 def find_threshold(detector: str, survey: str, size: int, test: str, seed: int, folder: Path) -> float:

@@ -6,10 +6,12 @@ import sys
 import keras
 import numpy as np
 import pytest
+from astropy.table import Table
 
 from lenspipe.core.errors import InputError, ModelMismatch
 from lenspipe.io.tables import read_table
-from lenspipe.training.bundle import load_bundle, write_bundle
+from lenspipe.training.bundle import _calibrate_detector, load_bundle, write_bundle
+from lenspipe.training.calibrate import lens_probability
 from lenspipe.training.datasets import load_stamps
 from lenspipe.training.load import load_model
 from lenspipe.training.metrics import detector_metrics
@@ -120,3 +122,16 @@ def test_a_card_can_be_read_without_keras(detector):
         f"load_bundle({str(detector.path)!r}); assert 'keras' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_networks_that_saw_both_classes_equally_often_give_rates_at_the_prior():
+    rng = np.random.default_rng(3)
+    label = (rng.uniform(size=30_000) < 0.05).astype(int)
+    signal = np.where(label, 1.0, -1.0) + rng.normal(size=label.size)
+    oof = Table({"label": label, "score": 1 / (1 + np.exp(-2 * signal)), "fold": label * 0})  # at even odds
+    oof["group"] = np.arange(label.size)
+    for balanced, ratio in ((True, 1.0), (False, 2.0)):
+        calibration, diagram = _calibrate_detector(oof, 0.01, "temperature", 1, balanced)
+        told = lens_probability(oof["score"], calibration, 0.05).sum() / label.sum()
+        assert (abs(told - ratio) < 0.1) if balanced else (told > ratio)
+        assert (diagram["ece"] < 0.01) == balanced

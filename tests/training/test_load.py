@@ -12,7 +12,7 @@ from lenspipe.core.errors import InputError
 from lenspipe.io.files import digest, write_json
 from lenspipe.networks.registry import build_network
 from lenspipe.training.bundle import load_bundle
-from lenspipe.training.load import check_shapes, load_network, save_model
+from lenspipe.training.load import check_shapes, load_model, load_network, save_model
 
 
 @pytest.fixture(scope="module")
@@ -134,3 +134,18 @@ def test_a_network_that_sees_masks_or_not_as_its_card_does_not_say_is_refused(tm
     check_shapes(network, tmp_path, 32, 2, (2,), needs_mask="mask" in channels)
     with pytest.raises(InputError, match=r"takes .* and gives .* but its bundle\.json says"):
         check_shapes(network, tmp_path, 32, 2, (2,), needs_mask="mask" in told)
+
+
+def test_a_file_that_keras_would_read_as_something_else_is_refused(detector, tmp_path):
+    shutil.copy(detector.weights[0], tmp_path / "fold-0.h5")
+    with pytest.raises(
+        InputError, match=r"fold-0\.h5 is not a Keras network: its name does not end in \.keras"
+    ):
+        load_model(tmp_path / "fold-0.h5")
+
+
+def test_a_config_too_deep_to_read_is_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "deep.keras", "w") as archive:
+        archive.writestr("config.json", "[" * 100_000 + "]" * 100_000)
+    with pytest.raises(InputError, match=r"deep\.keras is not a Keras network"):
+        load_model(tmp_path / "deep.keras")
