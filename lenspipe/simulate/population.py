@@ -129,8 +129,8 @@ def draw_conditions(
 def draw_halos(u: np.ndarray, groups: float) -> np.ndarray:
     """Return how many times a galaxy's own theta_e that of its surroundings and itself is (n,), of uniforms `u` (n, 2).
 
-    1 but for a share `groups`, whose factors are log-uniform from 1.5 to 8: arcs of groups lie between those of
-    galaxies and of clusters (More et al. 2012, arcs at 2 to 8 arcsec).
+    1 but for a share `groups`, whose factors are log-uniform from 1.5 to 8, a choice: arcs of groups lie between those
+    of galaxies and of clusters (More et al. 2012).
     """
     return np.where(u[:, 0] < groups, WIDENED[0] * (WIDENED[1] / WIDENED[0]) ** u[:, 1], 1.0)
 

@@ -13,7 +13,7 @@ class ConvMuon(keras.optimizers.Muon):
 
     Keras' moves matrices so, and kernels, which are most of a network here, by AdamW. A kernel (y, x, in, out) is the
     matrix (y * x * in, out) of what it does. Output layers, biases and batch norms stay with AdamW. Where networks
-    compute in bfloat16, so do the iterations, which were made for it: of a ResNet50 they cost as much as a step.
+    compute in bfloat16, so do the iterations, which were made for it: the wider a network, the more of a step they are.
     """
 
     _OUTPUTS = ("probabilities", "kinds")
