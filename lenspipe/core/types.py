@@ -66,9 +66,9 @@ class Stage:
     model bundle of its folds, one truth table of its shards) once all of them are done. `writes` and
     `reads` name datasets; `counts` is the name of the count that says how many objects came out.
     `disposable` outputs are removed before a unit is done again or when it is planned no more; training
-    sets and networks, which cost hours, are overwritten in place instead, and removed only by --force. `rates` names quotients of two counts,
-    reported in per cent. `resources` says what a unit occupies of a worker that offers it, ``{"GPU": 1}``: as many
-    run there at once as there are.
+    sets and networks, which cost hours, are overwritten in place instead, and removed only by --force. `rates`
+    names quotients of two counts, reported in per cent. `resources` says what a unit occupies of a worker that
+    offers it, ``{"GPU": 1}``: as many run there at once as there are.
     """
 
     name: str
