@@ -79,7 +79,7 @@ def find_painted(detector: str, run: Path, scale: float, seed: int, folder: Path
 
     path = folder / "painted.toml"
     path.write_text(VST.format(scale=scale))
-    bundle, survey, found = load_bundle(detector), load_survey(path), []
+    bundle, survey, found = load_bundle(detector), load_survey(str(path)), []
     for stamps in hosts_of(run):
         real = read_shard(
             stamps, masks=has_masks(stamps)

@@ -31,6 +31,10 @@ MIXTURE = {
 }  # fmt: skip
 
 
+#: Beside these, ordinary galaxies as a survey's detection finds them: easy for a finder that has met any.
+KINDS = (*MIXTURE, "field")
+
+
 class RealismSection(Section):
     """What full scenes have and plain ones have not."""
 
@@ -89,7 +93,9 @@ class SimulateSection(Section):
         description="share of simulated lenses whose group or cluster widens theta_e; sigma_v stays the galaxy's",
     )
     mixture: dict[str, float] = Field(
-        MIXTURE, description="kind of non-lens -> share, made to add up to 1; kinds not named are left out"
+        MIXTURE,
+        description="kind of non-lens -> share, made to add up to 1; kinds not named are left out, as is field, the "
+        "ordinary galaxies that a survey detects, of the default",
     )
     realism: RealismSection = RealismSection()
     tiles: TilesSection = TilesSection()
@@ -110,8 +116,8 @@ class SimulateSection(Section):
     @classmethod
     def _known_kinds(cls, mixture: dict[str, float]) -> dict[str, float]:
         for kind, share in mixture.items():
-            if kind not in MIXTURE:
-                raise ValueError(f"no kind of non-lens is called {kind!r}; there are {', '.join(MIXTURE)}")
+            if kind not in KINDS:
+                raise ValueError(f"no kind of non-lens is called {kind!r}; there are {', '.join(KINDS)}")
             if not 0.0 <= share < float("inf"):
                 raise ValueError(f"the share of {kind} must be 0 or more, received {share}")
         if not sum(mixture.values()) > 0:

@@ -47,6 +47,7 @@ from lenspipe.simulate.sources import (
 
 SIGMA_STAR, CHOI_A, CHOI_B = 161.0, 2.32, 2.67  # Choi, Park & Vogeley 2007, early types
 SIGMA_RANGE, Z_LENS_MAX = (100.0, 400.0), 2.0
+Z_GROUP_MAX = 0.9  # a choice: of groups farther off surveys see little but the arc
 SHEAR, SHEAR_MAX = 0.03, 0.2  # Rayleigh scale, and where it ends
 #: What `snr_limit` is multiplied by, from the rough and from the closer magnification: 7,000 lenses of DES, LSST
 #: and Euclid had at most 0.38 and 0.49 of it.
@@ -177,14 +178,19 @@ def _propose(survey: Survey, bands: Sequence[str], c: _Candidates, min_snr: floa
     """Draw lens, source and impact parameter; drop what no exposure or magnification can make a lens."""
     sharpest = best_seeing(survey, bands)
     ratios, dispersions = _proposals()
-    ratio, sigma_v = interpolate(ratios, c.uniform(2)), interpolate(dispersions, c.uniform(3))
+    heavy = c.uniform(3)
+    heavy = np.where(
+        halo[c["owner"]] > 1.0, 0.5 + 0.5 * heavy, heavy
+    )  # a group's first galaxy is a large one
+    ratio, sigma_v = interpolate(ratios, c.uniform(2)), interpolate(dispersions, heavy)
     theta_e = 4.0 * np.pi * (sigma_v / SPEED_OF_LIGHT) ** 2 * (1.0 - ratio) / ARCSEC * halo[c["owner"]]
     c.columns |= {"ratio": ratio, "sigma_v": sigma_v, "theta_e": theta_e}
     c.keep(resolution_limit(theta_e, 0.0) > sharpest, "seeing")
     mag_i, z_src = draw_behind(c.uniform(0), c.uniform(1))
     z_lens, r_src = redshift_of(c["ratio"] * distance_to(z_src)), source_size(c.normal(4), mag_i, z_src)
     c.columns |= {"mag_i": mag_i, "z_src": z_src, "z_lens": z_lens, "r_src": r_src}
-    c.keep((resolution_limit(c["theta_e"], r_src) > sharpest) & (z_lens < Z_LENS_MAX), "seeing")
+    farthest = np.where(halo[c["owner"]] > 1.0, Z_GROUP_MAX, Z_LENS_MAX)
+    c.keep((resolution_limit(c["theta_e"], r_src) > sharpest) & (z_lens < farthest), "seeing")
     c.columns["q"] = axis_ratio(c.uniform(5), 0.378 - 0.000572 * c["sigma_v"])
     c.columns["gamma_ext"] = np.minimum(rayleigh(c.uniform(6), SHEAR), SHEAR_MAX)
     c.columns["radius"] = c["theta_e"] * np.sqrt(c.uniform(7))

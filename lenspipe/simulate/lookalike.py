@@ -163,7 +163,7 @@ _DISC = (*_ELLIPSE, "z_lens")
 _READ = (*_DISC, "n_src", "z_src", "x_lens", "y_lens")
 _UNIFORMS = max(10 + 3 * CLUMP_UNIFORMS, SPIRAL_UNIFORMS)  # what the neediest of them takes
 _SHAPES: tuple[tuple[tuple[str, ...], Callable[..., Light]], ...] = (
-    (("disc", "edge_on"), _shape_disc), (("companion", "group"), _shape_companions), (("spiral",), _shape_spiral),
-    (("ring",), _shape_ring), (("merger",), _shape_merger), (("double",), _shape_star),
+    (("disc", "edge_on", "field"), _shape_disc), (("companion", "group"), _shape_companions),
+    (("spiral",), _shape_spiral), (("ring",), _shape_ring), (("merger",), _shape_merger), (("double",), _shape_star),
     (("spike",), _shape_spikes), (("artifact",), _shape_trail),
 )  # fmt: skip

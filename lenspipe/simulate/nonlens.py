@@ -1,8 +1,8 @@
-"""What is not a lens but may look like one, in the kinds of `config.MIXTURE`.
+"""What is not a lens but may look like one, in the kinds of `config.MIXTURE`, and galaxies of the field.
 
-Every non-lens is made from a lens that the same survey would discover: its galaxy, and the light of its
-arcs, of the same brightness in the same distance, but as the arms of a spiral, a ring, a merging galaxy, a
-blue companion. Hence neither magnitude nor colour gives the label away, shape alone does.
+Every non-lens but those of the field is made from a lens that the same survey would discover: its galaxy, and the
+light of its arcs, of the same brightness in the same distance, but as the arms of a spiral, a ring, a merging galaxy,
+a blue companion. Hence neither magnitude nor colour gives the label away, shape alone does.
 
 The columns `mag_lens_<band>`, `r_lens`... hold the middle: an early type, a bulge, a star. The columns of
 the source hold what is beside or around it, as it is seen: `r_src` is the half-light radius, or the ring's
@@ -19,7 +19,8 @@ from astropy.table import Table
 from lenspipe.core.rng import uniforms
 from lenspipe.core.survey import NJY_ZERO_POINT, Survey
 from lenspipe.simulate.colours import flux_njy, k_correction
-from lenspipe.simulate.galaxies import star_colour
+from lenspipe.simulate.field import galaxy_density
+from lenspipe.simulate.galaxies import N_UNIFORMS, draw_galaxies, star_colour
 from lenspipe.simulate.measure import magnify
 from lenspipe.simulate.population import draw_lenses
 
@@ -27,7 +28,7 @@ from lenspipe.simulate.population import draw_lenses
 _LENSING = ("theta_e", "gamma_ext", "phi_ext", "mu", "snr")
 _SOURCE = ("z_src", "x_src", "y_src", "r_src", "n_src", "q_src", "phi_src")
 #: Kinds whose host is no early type; kinds that have nothing beside it; groups with a blue member.
-_NO_SPHEROID = ("disc", "edge_on", "spiral", "star", "double", "spike", "empty")
+_NO_SPHEROID = ("disc", "edge_on", "spiral", "star", "double", "spike", "empty", "field")
 _ALONE = ("elliptical", "star", "spike", "artifact", "empty")
 _BLUE_MEMBER = 0.6
 #: Share of the light in a disc galaxy's bulge, i band: (kind, least, most).
@@ -74,6 +75,13 @@ def draw_nonlenses(
             part = table[rows]
             make(part, u[rows], bands, reference)
             table[rows] = part
+    rows = np.flatnonzero(kinds == "field")
+    if len(rows):
+        part = table[rows]
+        _make_field(
+            part, uniforms(seed, "nonlens/field", ids[rows], N_UNIFORMS), bands, galaxy_density(survey)
+        )
+        table[rows] = part
     alone = np.isin(kinds, _ALONE) | ((kinds == "group") & (u[:, 1] > _BLUE_MEMBER))
     for name in (*_SOURCE, *(f"mag_src_{band}" for band in bands)):
         table[name][alone] = np.nan
@@ -164,6 +172,21 @@ def _make_empty(part: Table, u: np.ndarray, bands: Sequence[str], reference: str
     part["z_lens"] = np.nan
     for band in bands:
         part[f"mag_lens_{band}"] = np.nan
+
+
+def _make_field(part: Table, u: np.ndarray, bands: Sequence[str], density: float) -> None:
+    """A bulge and a disc, or a spheroid, of the brightest `density` galaxies per arcmin^2."""
+    drawn = draw_galaxies(u, density, bands)
+    for band in bands:
+        bulge = drawn[f"bulge_{band}"]
+        for name, share in (("lens", bulge), ("src", 1.0 - bulge)):
+            lit = np.where(share > 0.0, share, np.nan)
+            part[f"mag_{name}_{band}"] = drawn[f"mag_{band}"] - 2.5 * np.log10(lit)
+    part["z_lens"], part["n_lens"], part["n_src"] = drawn["z"], 4.0, 1.0
+    part["r_lens"], part["r_src"] = drawn["r_bulge"], drawn["r_eff"]
+    part["q_light"] = part["q_src"] = drawn["q"]
+    part["phi_light"] = part["phi_src"] = drawn["phi"]
+    part["x_src"], part["y_src"] = part["x_lens"], part["y_lens"]
 
 
 _MAKERS: dict[str, Callable[[Table, np.ndarray, Sequence[str], str], None]] = {

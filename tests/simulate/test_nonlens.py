@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 
 from lenspipe.config import MIXTURE
+from lenspipe.core.rng import uniforms
 from lenspipe.core.survey import load_survey
+from lenspipe.simulate.field import galaxy_density
+from lenspipe.simulate.galaxies import N_UNIFORMS, draw_galaxies
 from lenspipe.simulate.nonlens import draw_nonlenses
 from lenspipe.simulate.population import draw_lenses
 
@@ -52,3 +55,18 @@ def test_light_is_that_of_lenses(table):
     beside = table[kinds == "companion"]
     distance = np.hypot(beside["x_src"] - beside["x_lens"], beside["y_src"] - beside["y_lens"])
     assert np.median(distance) == pytest.approx(np.median(lenses["theta_e"]), rel=0.2)
+
+
+def test_galaxies_of_the_field_are_those_that_the_survey_detects():
+    table = draw_nonlenses(DES, 1, np.arange(3000), BANDS, {"field": 0.6, "ring": 0.4})
+    rows = np.asarray(table["kind"], str) == "field"
+    assert 0.57 < rows.mean() < 0.63
+    flux = np.nansum(
+        [10 ** (-0.4 * np.asarray(table[f"mag_{part}_i"][rows])) for part in ("lens", "src")], axis=0
+    )
+    mag = -2.5 * np.log10(flux)
+    u = uniforms(1, "nonlens/field", np.flatnonzero(rows), N_UNIFORMS)
+    np.testing.assert_allclose(mag, draw_galaxies(u, galaxy_density(DES), BANDS)["mag_i"], atol=1e-6)
+    again = draw_nonlenses(DES, 1, [int(np.flatnonzero(rows)[7])], BANDS, {"field": 0.6, "ring": 0.4})
+    assert again["mag_lens_g"][0] == table["mag_lens_g"][rows][7]
+    assert np.isnan(np.asarray(table["theta_e"][rows])).all()

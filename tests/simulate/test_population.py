@@ -99,6 +99,8 @@ def test_groups_widen_some_lenses_and_leave_the_others_as_they_were(lenses):
     assert 0.2 < wide.mean() < 0.3
     assert factor[wide].min() > 1.49
     assert factor[wide].max() < 8.01
+    assert np.min(drawn["sigma_v"][wide]) > 200
+    assert np.max(drawn["z_lens"][wide]) < 0.9
     assert np.median(drawn["theta_e"][wide]) > 1.5 * np.median(drawn["theta_e"][~wide])
     for name in ("theta_e", "q", "mag_lens_i"):
         np.testing.assert_array_equal(drawn[name][~wide], lenses[name][ids][~wide])
