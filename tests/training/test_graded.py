@@ -1,11 +1,13 @@
 import numpy as np
 import pytest
 from astropy.table import Table
+from support import lenspipe
 
 from lenspipe.core.errors import InputError
 from lenspipe.imaging.astrometry import sky_cells
+from lenspipe.io.cards import read_card
 from lenspipe.io.shards import Shard, write_shard
-from lenspipe.io.tables import write_table
+from lenspipe.io.tables import read_table, write_table
 from lenspipe.training.graded import find_graded, read_graded, read_grades
 
 BANDS = ("g", "r", "i")
@@ -122,3 +124,34 @@ def test_checking_a_table_needs_no_keras(tmp_path):
 
     code = "import sys, lenspipe.training.graded; assert 'keras' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_training_with_negatives_learns_from_the_graded_and_names_the_lost(tmp_path, new_set):
+    run, data = make_run(tmp_path / "run", keep=False), new_set(tmp_path / "set", n=60)
+    names = ["T0-00000", "T0-00001", "T1-00002", "T1-00003", "T1-00005"]  # the last one's stamp was not kept
+    table = write_grades(run / "grades.ecsv", object_id=names, grade=["A", "C", "X", "B", "C"])
+    words = (
+        "--data",
+        data,
+        "--negatives",
+        table,
+        "--out",
+        tmp_path / "model",
+        "--folds",
+        "2",
+        "--epochs",
+        "1",
+    )
+    answer = lenspipe(
+        "train", "detector", *words, "--architecture", "swift", "--set", "train.detector.batch_size=16"
+    )
+    assert answer.returncode in (0, 3), answer.stderr
+    oof = read_table(tmp_path / "model/oof.parquet")
+    graded = np.asarray(oof["set"]) == 1
+    assert graded.sum() == 4
+    assert sorted(oof["label"][graded]) == [0, 0, 1, 1]
+    np.testing.assert_array_equal(oof["weight"], np.where(graded, 5.0, 1.0))
+    card = read_card(tmp_path / "model", "detector")
+    assert card["training"]["graded"] == {"graded_lens": 2, "graded_nonlens": 2}
+    lost = Table.read(tmp_path / "model/quarantine.ecsv")
+    assert list(lost["object"]) == ["T1-00005"]
