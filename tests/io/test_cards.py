@@ -43,7 +43,7 @@ def test_what_is_no_card_is_named(tmp_path, text):
 @pytest.mark.parametrize(
     "change",
     [
-        {"weights": {}}, {"weights": []}, {"weights": {"/tmp/fold-0.keras": ""}}, {"weights": {"../a.keras": ""}},
+        {"weights": {}}, {"weights": []}, {"weights": {"/else/fold-0.keras": ""}}, {"weights": {"../a.keras": ""}},
         {"weights": {"fold-0.h5": ""}}, {"bands": None}, {"bands": []}, {"training": None}, {"pixel_scale": "x"},
         {"pixel_scale": 0}, {"pixel_scale": float("nan")}, {"stamp_size": "76"}, {"stamp_size": 0}, {"folds": []},
         {"calibration": {}}, {"calibration": {"train_prior": 0.5, "lens_prior": 0}}, {"task": "oracle"},
