@@ -13,7 +13,8 @@ class ConvMuon(keras.optimizers.Muon):
 
     Keras' moves matrices so, and kernels, which are most of a network here, by AdamW. A kernel (y, x, in, out) is the
     matrix (y * x * in, out) of what it does. Output layers, biases and batch norms stay with AdamW. Where networks
-    compute in bfloat16, so do the iterations, which were made for it: the wider a network, the more of a step they are.
+    compute in bfloat16, so do the iterations, which were made for it: a step of ResNet50 on two cores, 128 stamps of
+    56 px, takes 0.98 s by AdamW, 1.63 s so, 2.53 s in float32.
     """
 
     _OUTPUTS = ("probabilities", "kinds")
