@@ -81,9 +81,8 @@ def find_painted(detector: str, run: Path, scale: float, seed: int, folder: Path
     path.write_text(VST.format(scale=scale))
     bundle, survey, found = load_bundle(detector), load_survey(str(path)), []
     for stamps in hosts_of(run):
-        real = read_shard(
-            stamps, masks=has_masks(stamps)
-        )  # arcs are not seen in pixels that could not be used
+        # arcs are not seen in pixels that could not be used
+        real = read_shard(stamps, masks=has_masks(stamps))
         objects = read_table(stamps.with_suffix(".parquet"))
         hosts, usable = numbers_of(objects), ~spoilt(objects)
         reference = draw_reference(survey, seed, real.bands, CLEAR[1])

@@ -166,6 +166,13 @@ def test_stamps_are_either_simulated_or_cut_from_images():
         config_from({"simulate": {"count": 4, "into": "run"}})
 
 
+def test_devices_share_a_batch_equally():
+    words = ["train.detector.devices=3", "train.detector.batch_size=64"]
+    with pytest.raises(ConfigError, match="3 devices cannot share a batch of 64 equally; give a batch_size"):
+        load_config(None, words)
+    assert load_config(None, [words[0], "train.detector.batch_size=66"]).train.detector.devices == 3
+
+
 def test_no_more_folds_are_trained_than_there_are():
     with pytest.raises(ConfigError, match=r"train\.detector: train_folds is 6, but there are only 5 folds"):
         load_config(None, ["train.detector.folds=5", "train.detector.train_folds=6"])

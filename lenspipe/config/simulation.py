@@ -94,8 +94,8 @@ class SimulateSection(Section):
     )
     mixture: dict[str, float] = Field(
         MIXTURE,
-        description="kind of non-lens -> share, made to add up to 1; kinds not named are left out, as is field, the "
-        "ordinary galaxies that a survey detects, of the default",
+        description="kind of non-lens -> share, made to add up to 1; kinds not named are left out. Beside those of "
+        "the default: field, the ordinary galaxies that the survey detects",
     )
     realism: RealismSection = RealismSection()
     tiles: TilesSection = TilesSection()

@@ -14,6 +14,7 @@ from lenspipe.io.cards import (
     describe_card,
     find_bundle,
     read_card,
+    sets_of,
     stamps_of,
 )
 
@@ -55,6 +56,11 @@ def test_nonsense_in_a_card_is_named_with_its_place(tmp_path, change):
     (place,) = change
     with pytest.raises(InputError, match=rf"not a model's card: {place}"):
         read_card(tmp_path)
+
+
+def test_a_card_tells_what_its_model_has_seen():
+    assert sets_of({"training": {"data_hash": "whole"}}) == ("whole",)
+    assert sets_of({"training": {"data_hash": "whole", "sets": ["a", "b"]}}) == ("a", "b")
 
 
 def test_a_card_tells_its_stamps(tmp_path):
