@@ -75,7 +75,7 @@ def find_painted(detector: str, run: Path, scale: float, seed: int, folder: Path
     from lenspipe.simulate.hosts import draw_reference
     from lenspipe.simulate.inject import inject
     from lenspipe.training.bundle import load_bundle
-    from lenspipe.training.predict import score_stamps
+    from lenspipe.training.scores import score_stamps
 
     path = folder / "painted.toml"
     path.write_text(VST.format(scale=scale))

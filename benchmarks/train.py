@@ -38,7 +38,7 @@ from lenspipe.training.datasets import StampSet
 from lenspipe.training.load import split_network
 from lenspipe.training.loop import Fold, compile_model, train
 from lenspipe.training.precision import choose_precision, dtype_policy
-from lenspipe.training.predict import score_with
+from lenspipe.training.scores import score_with
 
 BANDS, TURNS = ("g", "r", "i"), 3
 Turn = Callable[[], float]

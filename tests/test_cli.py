@@ -287,7 +287,10 @@ def test_evaluate_measures_a_bundle(chain, tmp_path, task, keys):
     data, out = chain / "simulate", tmp_path / task
     answer = lenspipe("evaluate", chain / "models" / task, "--data", data, "--out", out, "--mc-samples", "3")
     assert answer.returncode == 0, answer.stderr
-    assert keys <= set(json.loads((out / "metrics.json").read_text()))
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert keys <= set(metrics)
+    assert metrics["seen"]
+    assert "WARNING: The model was trained on this set" in answer.stdout
     assert (out / "report.html").exists()
 
 

@@ -293,7 +293,7 @@ def test_networks_that_see_masks_see_those_of_the_images_kept_or_not(tmp_path):
 
     # they are the scores of the stamps with their masks, and would be others without
     from lenspipe.training.bundle import load_bundle
-    from lenspipe.training.predict import score_stamps
+    from lenspipe.training.scores import score_stamps
 
     (path,) = (run / "ingest").glob("*.h5")
     shard, objects = read_shard(path, masks=True), read_table(path.with_suffix(".parquet"))

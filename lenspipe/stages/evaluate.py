@@ -52,10 +52,11 @@ def evaluate_bundle(bundle_path: Path, data: Path, out: Path, mc_samples: int, s
 def _evaluate_detector(bundle, stamps, mc_samples: int, seed: int):
     from astropy.table import Table
 
+    from lenspipe.training.bootstrap import spread
     from lenspipe.training.calibrate import measure_calibration, pool_probability
     from lenspipe.training.completeness import look_closer
     from lenspipe.training.metrics import roc_by_threshold, roc_curves, roc_points, score_metrics
-    from lenspipe.training.predict import score_stamps
+    from lenspipe.training.scores import score_stamps
 
     scores = score_stamps(bundle, **stamps.inputs(), mc_samples=mc_samples, seed=seed)
     label, table = stamps.labels(), stamps.traits()
@@ -63,7 +64,7 @@ def _evaluate_detector(bundle, stamps, mc_samples: int, seed: int):
     table["score_err"], table["p_lens"] = scores.score_err, scores.p_lens
     metrics: dict[str, Any] = score_metrics(label, scores.score, table["group"], seed)
     folds = [score_metrics(label, scores.score_fold[:, k]) for k in range(scores.score_fold.shape[1])]
-    metrics |= {"auroc_std": float(np.std([fold["auroc"] for fold in folds])), "folds": folds}
+    metrics |= {"auroc_std": spread(np.array([fold["auroc"] for fold in folds])), "folds": folds}
     if 0 < label.mean() < 1:
         uncalibrated = {**bundle.calibration, "method": "temperature", "temperature": 1.0}
         told = [
@@ -118,7 +119,7 @@ def _evaluate_regressor(bundle, stamps, mc_samples: int, seed: int):
 
     from lenspipe.core.schema import target_columns
     from lenspipe.training.metrics import regressor_metrics
-    from lenspipe.training.predict import sample_posteriors
+    from lenspipe.training.posterior import sample_posteriors
     from lenspipe.training.targets import to_network
 
     posteriors = sample_posteriors(bundle, **stamps.inputs(), mc_samples=max(2, mc_samples), seed=seed)

@@ -67,7 +67,7 @@ def _sample(bundle, shard: Shard, config: Config):
     """Return the table of the posteriors of some stamps."""
     from astropy.table import Table
 
-    from lenspipe.training.predict import sample_posteriors
+    from lenspipe.training.posterior import sample_posteriors
 
     bundle.check(shard.bands, shard.pixel_scale, shard.image.shape[1])
     section, table = config.model, Table()

@@ -110,7 +110,7 @@ def _read_stamps(
 
 
 def _add_posteriors(table, bundle, shard, mc_samples: int, seed: int) -> None:
-    from lenspipe.training.predict import sample_posteriors
+    from lenspipe.training.posterior import sample_posteriors
 
     stamps = (shard.image, shard.noise_sigma)
     posteriors = sample_posteriors(bundle, *stamps, max(2, mc_samples), seed, 64, shard.mask)

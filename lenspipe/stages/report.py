@@ -20,7 +20,8 @@ from lenspipe.stages.stamps import detector_folders, regressor_folder
 #: Stamps of the training set that the gallery and the shortcut test look at.
 SHOWN_STAMPS = 2000
 #: Fewer training stamps or epochs than this make a network that shows the workflow and no more.
-SERIOUS_STAMPS, SERIOUS_EPOCHS = 10_000, 20
+#: Fewer different stamps, or fewer looks at stamps, do not train a network to be believed.
+SERIOUS_STAMPS, SERIOUS_LOOKS = 10_000, 200_000
 
 
 def plan(config: Config, store: Store) -> list[Unit]:
@@ -122,7 +123,7 @@ def notices(config: Config, store: Store) -> list[str]:
         card = read_card(folder)
         first = card["folds"][0]
         stamps, epochs = first["n_train"] + first["n_test"], card["training"]["settings"]["epochs"]
-        if stamps < SERIOUS_STAMPS or epochs < SERIOUS_EPOCHS:
+        if stamps < SERIOUS_STAMPS or stamps * epochs < SERIOUS_LOOKS:
             lines.append(
                 f"The {task} was trained briefly ({stamps:,} simulated stamps, {epochs} epochs): it is for show. "
                 "Do not use its numbers for science."

@@ -132,14 +132,14 @@ def top_purity(lenses: np.ndarray, objects: np.ndarray) -> dict[str, np.ndarray]
     ----------
     lenses, objects : ndarray (b, m)
         How many score at least as high as each threshold, which fall. Among equal scores any order is as good:
-        the expected number counts.
+        the expected number counts. A resampling with fewer than N objects is judged by those it has.
     """
     found = {}
     for top in TOP:
         if np.median(objects[:, -1]) >= top:
             inside = [
-                np.interp(top, np.r_[0.0, total], np.r_[0.0, part])
+                np.interp(top, np.r_[0.0, total], np.r_[0.0, part]) / min(top, total[-1])
                 for total, part in zip(objects, lenses, strict=True)
             ]
-            found[f"purity_top_{top}"] = np.array(inside) / top
+            found[f"purity_top_{top}"] = np.array(inside)
     return found

@@ -30,6 +30,7 @@ from lenspipe.training.calibrate import (
     measure_calibration,
 )
 from lenspipe.training.completeness import look_closer
+from lenspipe.training.datasets import check_stamps
 from lenspipe.training.metrics import detector_metrics, find_thresholds, regressor_metrics, roc_by_threshold
 from lenspipe.training.targets import TRANSFORMS
 
@@ -113,22 +114,20 @@ class Bundle:
         if size != self.size:
             self._refuse("a stamp size [px]", self.size, size, of)
 
-    def check_shape(self, image: tuple[int, ...], noise_sigma: tuple[int, ...]) -> None:
-        """Refuse arrays of another shape; `ModelMismatch`."""
-        expected = (self.size, self.size, len(self.bands))
-        if tuple(image[1:]) != expected or tuple(noise_sigma) != (image[0], len(self.bands)):
-            self._refuse(
-                "image (n, y, x, band) and noise_sigma (n, band)", f"stamps {expected}", (image, noise_sigma)
-            )
-
-    def check_mask(self, mask: np.ndarray | None, image: tuple[int, ...]) -> None:
-        """Refuse to look at stamps of that shape without the mask that the networks need; `ModelMismatch`."""
+    def check_arrays(self, image: np.ndarray, noise_sigma: np.ndarray, mask: np.ndarray | None) -> None:
+        """Refuse stamps of another shape or without the mask that the networks need (`ModelMismatch`), or not finite
+        (`InputError`)."""
+        shape, expected = image.shape, (self.size, self.size, len(self.bands))
+        if shape[1:] != expected or noise_sigma.shape != (shape[0], len(self.bands)):
+            arrays = "image (n, y, x, band) and noise_sigma (n, band)"
+            self._refuse(arrays, f"stamps {expected}", (shape, noise_sigma.shape))
         given = "none" if mask is None else f"{mask.dtype} {mask.shape}"
-        if self.needs_mask and given not in (f"uint8 {image}", f"bool {image}"):
+        if self.needs_mask and given not in (f"uint8 {shape}", f"bool {shape}"):
             raise ModelMismatch(
-                f"the {self.task} {self.path} looks at the stamps' masks and expects one, uint8 {image}, 0 = usable, "
+                f"the {self.task} {self.path} looks at the stamps' masks and expects one, uint8 {shape}, 0 = usable, "
                 f"received {given}; give mask=, which `io.shards.read_shard(PATH, masks=True)` reads"
             )
+        check_stamps(image, noise_sigma)
 
     def check_task(self, task: str) -> None:
         """Refuse to be used for another task; `ModelMismatch`."""

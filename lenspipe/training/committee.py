@@ -14,7 +14,7 @@ from lenspipe.core.types import StampFormat
 from lenspipe.io.cards import check_same_stamps
 from lenspipe.training.bundle import Bundle
 from lenspipe.training.calibrate import AS_IT_IS, EVEN, lens_probability
-from lenspipe.training.predict import Scores, score_stamps
+from lenspipe.training.scores import Scores, score_stamps
 
 
 def score_committee(
@@ -40,7 +40,7 @@ def score_committee(
     bundles : sequence of Bundle
         Detectors made for the same stamps.
     image, noise_sigma, mc_samples, seed, batch_size
-        As for `lenspipe.training.predict.score_stamps`.
+        As for `lenspipe.training.scores.score_stamps`.
     lens_prior : float, optional
         Fraction of lenses among the objects; that of the first bundle's survey if None.
     mask : ndarray, optional

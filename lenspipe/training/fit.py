@@ -47,8 +47,9 @@ from lenspipe.training.live import pack_stamps
 from lenspipe.training.load import save_model, split_network
 from lenspipe.training.loop import Fold, OnEpoch, is_over
 from lenspipe.training.loop import train as train_epochs
+from lenspipe.training.posterior import posteriors_with
 from lenspipe.training.precision import choose_precision, dtype_policy
-from lenspipe.training.predict import posteriors_with, score_with
+from lenspipe.training.scores import score_with
 from lenspipe.training.sets import load_training
 from lenspipe.training.start import start_from
 from lenspipe.training.targets import to_network

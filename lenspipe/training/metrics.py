@@ -9,7 +9,7 @@ import numpy as np
 from scipy.stats import norm
 from sklearn.metrics import confusion_matrix, precision_recall_curve, roc_auc_score, roc_curve
 
-from lenspipe.training.bootstrap import F_BETA_SQUARED, bootstrap_errors, fpr_limits, top_purity
+from lenspipe.training.bootstrap import F_BETA_SQUARED, bootstrap_errors, fpr_limits, spread, top_purity
 
 LEVELS = (0.5, 0.68, 0.9, 0.95)
 
@@ -100,14 +100,14 @@ def detector_metrics(oof: Mapping[str, np.ndarray], seed: int = 0) -> dict[str, 
     Returns
     -------
     dict
-        The pooled metrics with their errors; ``auroc_std`` and ``folds``, a list of the same metrics for each
-        fold, without errors.
+        The pooled metrics with their errors; ``auroc_std`` over folds (NaN of one) and ``folds``, a list of the same
+        metrics for each fold, without errors.
     """
     label, score, fold = (np.asarray(oof[name]) for name in ("label", "score", "fold"))
     group = np.asarray(oof["group"]) if "group" in list(oof.keys()) else np.arange(len(label))
     folds = [{"fold": int(k), **score_metrics(label[fold == k], score[fold == k])} for k in np.unique(fold)]
     aurocs = [entry["auroc"] for entry in folds]
-    return {**score_metrics(label, score, group, seed), "auroc_std": float(np.std(aurocs)), "folds": folds}
+    return {**score_metrics(label, score, group, seed), "auroc_std": spread(np.array(aurocs)), "folds": folds}
 
 
 def score_metrics(

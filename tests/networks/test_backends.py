@@ -9,13 +9,15 @@ import pytest
 
 from lenspipe.networks.registry import ARCHITECTURES, build_network
 from lenspipe.training.load import save_model, split_network
-from lenspipe.training.predict import posteriors_with, score_with
+from lenspipe.training.posterior import posteriors_with
+from lenspipe.training.scores import score_with
 
 SCRIPT = """
 import sys
 import numpy as np
 from lenspipe.training.load import load_network
-from lenspipe.training.predict import posteriors_with, score_with
+from lenspipe.training.posterior import posteriors_with
+from lenspipe.training.scores import score_with
 folder = sys.argv[1]
 stamps = np.load(folder + "/stamps.npz")
 args = stamps["image"], stamps["noise_sigma"], 3, 1, 4

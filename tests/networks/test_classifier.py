@@ -9,7 +9,7 @@ import pytest
 from lenspipe.networks.layers import dropout_layers
 from lenspipe.networks.registry import ARCHITECTURES, build_network
 from lenspipe.training.load import load_model, save_model, split_network
-from lenspipe.training.predict import score_with
+from lenspipe.training.scores import score_with
 
 NAMES = [entry.name for entry in ARCHITECTURES.values() if entry.task == "detector"]
 

@@ -60,6 +60,13 @@ def test_purity_is_that_of_the_list_with_ties_at_their_expected_share():
     assert "purity_top_100" not in got
 
 
+def test_a_resampling_shorter_than_the_list_is_not_impure_for_that():
+    weight = np.ones((3, 10))
+    weight[0, 5:] = 0
+    got = weighted_metrics(np.ones(10, int), np.linspace(0, 1, 10), weight)
+    assert np.array_equal(got["purity_top_10"], [1, 1, 1])
+
+
 def test_the_error_of_the_auroc_is_the_scatter_of_new_samples():
     error = bootstrap_errors(*draw(400), np.arange(400), seed=3)["auroc_err"]
     scatter = np.std([roc_auc_score(*draw(400, seed)) for seed in range(300)])

@@ -8,7 +8,7 @@ from lenspipe.training.bundle import load_bundle
 from lenspipe.training.calibrate import EVEN, pool_probability
 from lenspipe.training.committee import score_committee
 from lenspipe.training.datasets import load_stamps
-from lenspipe.training.predict import score_stamps
+from lenspipe.training.scores import score_stamps
 
 
 @pytest.fixture(scope="module")

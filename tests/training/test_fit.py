@@ -12,7 +12,7 @@ from lenspipe.core.errors import LenspipeError, UserError
 from lenspipe.io.files import digest
 from lenspipe.training.datasets import load_stamps
 from lenspipe.training.load import load_model
-from lenspipe.training.predict import score_stamps
+from lenspipe.training.scores import score_stamps
 from lenspipe.training.worker import run_fold, worker_environment
 
 

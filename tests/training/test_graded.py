@@ -145,7 +145,7 @@ def test_training_with_negatives_learns_from_the_graded_and_names_the_lost(tmp_p
     answer = lenspipe(
         "train", "detector", *words, "--architecture", "swift", "--set", "train.detector.batch_size=16"
     )
-    assert answer.returncode in (0, 3), answer.stderr
+    assert answer.returncode == 0, answer.stderr
     oof = read_table(tmp_path / "model/oof.parquet")
     graded = np.asarray(oof["set"]) == 1
     assert graded.sum() == 4

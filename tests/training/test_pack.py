@@ -9,7 +9,8 @@ from lenspipe.io.files import write_json
 from lenspipe.training import pack
 from lenspipe.training.datasets import load_stamps
 from lenspipe.training.pack import halve_weights, pack_bundle, read_figures
-from lenspipe.training.predict import sample_posteriors, score_stamps
+from lenspipe.training.posterior import sample_posteriors
+from lenspipe.training.scores import score_stamps
 
 
 @pytest.mark.slow
