@@ -95,7 +95,7 @@ class SimulateSection(Section):
     mixture: dict[str, float] = Field(
         MIXTURE,
         description="kind of non-lens -> share, made to add up to 1; kinds not named are left out. Beside those of "
-        "the default: field, the ordinary galaxies that the survey detects",
+        "the default: field, the ordinary galaxies that a search looks at",
     )
     realism: RealismSection = RealismSection()
     tiles: TilesSection = TilesSection()

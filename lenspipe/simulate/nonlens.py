@@ -20,7 +20,7 @@ from lenspipe.core.rng import uniforms
 from lenspipe.core.survey import NJY_ZERO_POINT, Survey
 from lenspipe.simulate.colours import flux_njy, k_correction
 from lenspipe.simulate.field import galaxy_density
-from lenspipe.simulate.galaxies import N_UNIFORMS, draw_galaxies, star_colour
+from lenspipe.simulate.galaxies import N_UNIFORMS, count_brighter, draw_galaxies, star_colour
 from lenspipe.simulate.measure import magnify
 from lenspipe.simulate.population import draw_lenses
 
@@ -33,6 +33,9 @@ _ALONE = ("elliptical", "star", "spike", "artifact", "empty")
 _BLUE_MEMBER = 0.6
 #: Share of the light in a disc galaxy's bulge, i band: (kind, least, most).
 _BULGES = {"disc": (0.1, 0.5), "edge_on": (0.1, 0.5), "spiral": (0.15, 0.55)}
+#: The faintest galaxies of the field [mag, i band], as in a search: `IngestSection.max_mag`. Fainter ones that are
+#: seen are nearly all of those that there are, and no target.
+TARGET_MAG = 23.0
 SPIKE_RANGE = (12.5, 15.5)  # magnitude of a star with spikes
 
 
@@ -79,7 +82,7 @@ def draw_nonlenses(
     if len(rows):
         part = table[rows]
         _make_field(
-            part, uniforms(seed, "nonlens/field", ids[rows], N_UNIFORMS), bands, galaxy_density(survey)
+            part, uniforms(seed, "nonlens/field", ids[rows], N_UNIFORMS), bands, target_density(survey)
         )
         table[rows] = part
     alone = np.isin(kinds, _ALONE) | ((kinds == "group") & (u[:, 1] > _BLUE_MEMBER))
@@ -91,6 +94,11 @@ def draw_nonlenses(
     for name in ("sigma_v", "q", "phi"):
         table[name][np.isin(kinds, _NO_SPHEROID)] = np.nan
     return table
+
+
+def target_density(survey: Survey) -> float:
+    """Return the number of galaxies per arcmin^2 that a search of the survey looks at."""
+    return min(galaxy_density(survey), float(count_brighter(TARGET_MAG)))
 
 
 def _unlens(table: Table, bands: Sequence[str], u: np.ndarray) -> None:

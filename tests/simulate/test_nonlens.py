@@ -5,12 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lenspipe.config import MIXTURE
+from lenspipe.config import MIXTURE, IngestSection
 from lenspipe.core.rng import uniforms
 from lenspipe.core.survey import load_survey
-from lenspipe.simulate.field import galaxy_density
 from lenspipe.simulate.galaxies import N_UNIFORMS, draw_galaxies
-from lenspipe.simulate.nonlens import draw_nonlenses
+from lenspipe.simulate.nonlens import draw_nonlenses, target_density
 from lenspipe.simulate.population import draw_lenses
 
 DES = load_survey("des")
@@ -57,7 +56,7 @@ def test_light_is_that_of_lenses(table):
     assert np.median(distance) == pytest.approx(np.median(lenses["theta_e"]), rel=0.2)
 
 
-def test_galaxies_of_the_field_are_those_that_the_survey_detects():
+def test_galaxies_of_the_field_are_those_that_a_search_looks_at():
     table = draw_nonlenses(DES, 1, np.arange(3000), BANDS, {"field": 0.6, "ring": 0.4})
     rows = np.asarray(table["kind"], str) == "field"
     assert 0.57 < rows.mean() < 0.63
@@ -66,7 +65,8 @@ def test_galaxies_of_the_field_are_those_that_the_survey_detects():
     )
     mag = -2.5 * np.log10(flux)
     u = uniforms(1, "nonlens/field", np.flatnonzero(rows), N_UNIFORMS)
-    np.testing.assert_allclose(mag, draw_galaxies(u, galaxy_density(DES), BANDS)["mag_i"], atol=1e-6)
+    np.testing.assert_allclose(mag, draw_galaxies(u, target_density(DES), BANDS)["mag_i"], atol=1e-6)
+    assert 22 < np.median(mag) < mag.max() < IngestSection().max_mag
     again = draw_nonlenses(DES, 1, [int(np.flatnonzero(rows)[7])], BANDS, {"field": 0.6, "ring": 0.4})
     assert again["mag_lens_g"][0] == table["mag_lens_g"][rows][7]
     assert np.isnan(np.asarray(table["theta_e"][rows])).all()
