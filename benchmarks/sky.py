@@ -1,9 +1,10 @@
 """How good is a detector on real skies?
 
-    python -m benchmarks.sky DETECTOR [--test SET] [--data ../shared/realdata] [--seed 1]
+    python -m benchmarks.sky DETECTOR... [--test SET] [--data ../shared/realdata] [--seed 1]
 
-DETECTOR is a packaged model's name or a bundle's folder, made for g, r, i. The threshold is that which keeps 90 % of
-the lenses of SET, simulations that it has not seen (empty: 4,000 stamps of its survey are simulated).
+DETECTOR is a packaged model's name or a bundle's folder, made for g, r, i; several score as a committee. The
+threshold is that which keeps 90 % of the lenses of SET, simulations that it has not seen (empty: 4,000 stamps of its
+survey are simulated).
 
 - A VST field without a known lens (2,600 x 1,300 px): how many of its objects lie above the threshold?
 - Lenses painted into that field's own galaxies: how many of those with theta_e > 1.2 arcsec and S/N > 30 are found?
@@ -35,6 +36,7 @@ from lenspipe.io.cards import read_card, stamps_of
 from lenspipe.io.shards import has_masks, read_shard
 from lenspipe.io.tables import read_table
 from lenspipe.stages.inject import hosts_of, numbers_of, spoilt
+from lenspipe.training.metrics import score_metrics
 
 VST = 'extends = "kids"\nname = "vst"\npixel_scale = {scale!r}\n'
 #: The field's grid, that of VIKING [arcsec per pixel].
@@ -45,41 +47,48 @@ LENSES = {
     "SL2S J142209+524652": ("cfhtls_patch", "cfhtls", (215.5375, 52.7811)),
 }
 RING_SCALE = 0.05
+#: Figures on simulations.
+TOLD = ("auroc", "tpr_at_fpr_1e-3", "tpr_at_fpr_1e-4", "tpr10")
 #: How often lenses are painted into the field; least theta_e [arcsec] and S/N of those that must be found.
 PAINTED, CLEAR = 20, (1.2, 30.0)
 
 
-def find_threshold(detector: str, survey: str, size: int, test: str, seed: int, folder: Path) -> float:
-    """Return the score that 90 % of simulated lenses reach; print what the detector's figures on them are."""
+def find_threshold(detectors: list[str], survey: str, size: int, test: str, seed: int, folder: Path) -> float:
+    """Return the score that 90 % of simulated lenses reach; print what the detectors' figures on them are."""
     if not test:
         test = str(folder / "set")
         words = ("--survey", survey, "--count", "4000", "--seed", str(900 + seed), "--out", test)
         lenspipe("simulate", *words, "--set", f"simulate.size={size}")
-    print(lenspipe("evaluate", detector, "--data", test, "--out", str(folder / "evaluated")))
-    table = read_table(folder / "evaluated" / "predictions.parquet")
-    return float(np.quantile(table["score"][table["label"] == 1], 0.1))
+    lenspipe("predict", *detectors, "--data", test, "--out", str(folder / "predictions.parquet"))
+    score = np.asarray(read_table(folder / "predictions.parquet")["score"])
+    truth = read_table(Path(test) / "truth.parquet")
+    label = (np.asarray(truth["kind"], str) == "lens").astype(int)
+    metrics = score_metrics(label, score, np.asarray(truth["group"]))
+    told = (f"{name} {metrics[name]:.4f} +- {metrics[f'{name}_err']:.4f}" for name in TOLD)
+    print(f"{len(label):,} simulations: {', '.join(told)}")
+    return float(np.quantile(score[label == 1], 0.1))
 
 
-def scan_field(detector: str, data: Path, scale: float, folder: Path) -> tuple[Path, np.ndarray]:
+def scan_field(detectors: list[str], data: Path, scale: float, folder: Path) -> tuple[Path, np.ndarray]:
     """Search the VST field; return the run and the scores of its objects."""
     (folder / "field.toml").write_text(VST.format(scale=FIELD_SCALE))
     run = folder / "field"
     resample = () if same_scale(scale, FIELD_SCALE) else ("--resample",)
     words = ("scan", str(data / "kids_viking_field"), "--survey", str(folder / "field.toml"), "--as", "tile")
-    lenspipe(*words, "--out", str(run), "--detector", detector, *resample)
+    lenspipe(*words, "--out", str(run), *_detectors(detectors), *resample)
     return run, np.asarray(read_table(run / "scores.parquet")["score"])
 
 
-def find_painted(detector: str, run: Path, scale: float, seed: int, folder: Path) -> np.ndarray:
+def find_painted(detectors: list[str], run: Path, scale: float, seed: int, folder: Path) -> np.ndarray:
     """Paint lenses round the galaxies of a run's stamps, another at each time; return the scores of the clear ones."""
     from lenspipe.simulate.hosts import draw_reference
     from lenspipe.simulate.inject import inject
     from lenspipe.training.bundle import load_bundle
-    from lenspipe.training.scores import score_stamps
+    from lenspipe.training.committee import score_committee
 
     path = folder / "painted.toml"
     path.write_text(VST.format(scale=scale))
-    bundle, survey, found = load_bundle(detector), load_survey(str(path)), []
+    bundles, survey, found = [load_bundle(one) for one in detectors], load_survey(str(path)), []
     for stamps in hosts_of(run):
         # arcs are not seen in pixels that could not be used
         real = read_shard(stamps, masks=has_masks(stamps))
@@ -95,18 +104,22 @@ def find_painted(detector: str, run: Path, scale: float, seed: int, folder: Path
             if len(rows):
                 mask = None if real.mask is None else real.mask[rows]
                 stamp = image[rows], real.noise_sigma[rows]
-                found.append(score_stamps(bundle, *stamp, mc_samples=20, seed=seed, mask=mask).score)
+                found.append(score_committee(bundles, *stamp, mc_samples=20, seed=seed, mask=mask).score)
     return np.concatenate(found) if found else np.empty(0)
 
 
-def score_lens(detector: str, name: str, data: Path, folder: Path) -> float:
+def score_lens(detectors: list[str], name: str, data: Path, folder: Path) -> float:
     """Return the score of a real lens at its place in its image."""
     images, survey, (ra, dec) = LENSES[name]
     place = folder / f"{survey}.ecsv"
     Table({"object_id": [name], "ra": [ra], "dec": [dec]}).write(place, overwrite=True)
     words = ("scan", str(data / images), "--survey", survey, "--as", "tile", "--targets", str(place))
-    lenspipe(*words, "--out", str(folder / survey), "--detector", detector, "--resample")
+    lenspipe(*words, "--out", str(folder / survey), *_detectors(detectors), "--resample")
     return float(read_table(folder / survey / "scores.parquet")["score"][0])
+
+
+def _detectors(detectors: list[str]) -> list[str]:
+    return [word for one in detectors for word in ("--detector", one)]
 
 
 def degrade_ring(data: Path, survey: Survey, size: int, rng: np.random.Generator, folder: Path) -> None:
@@ -159,12 +172,12 @@ def interval(found: int, of: int) -> str:
 def main() -> None:
     """Print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("detector")
+    parser.add_argument("detector", nargs="+")
     parser.add_argument("--test", default="")
     parser.add_argument("--data", type=Path, default=Path("../shared/realdata"))
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
-    card = read_card(options.detector, "detector")
+    card = read_card(options.detector[0], "detector")
     form, survey = stamps_of(card), card["training"]["survey"]
     with tempfile.TemporaryDirectory(prefix="lenspipe-") as name:
         folder = Path(name)
@@ -179,7 +192,7 @@ def main() -> None:
         )
         table = folder / "ring.parquet"
         words = ("--data", str(folder / "ring"), "--survey", "des", "--out", str(table), "--resample")
-        lenspipe("predict", options.detector, *words)
+        lenspipe("predict", *options.detector, *words)
         lenses["DCLS J0353-1706 as DES would see it"] = float(read_table(table)["score"][0])
         for one, value in lenses.items():
             print(

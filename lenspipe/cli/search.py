@@ -66,7 +66,7 @@ def scan(
         typer.Option(
             "--detector",
             metavar="NAME|DIR",
-            help="packaged detector or a bundle; several score as a committee",
+            help="packaged detector or a bundle; several score as a committee; none: all packaged for the survey",
         ),
     ] = None,
     regressor: Annotated[str, typer.Option("--regressor", metavar="NAME|DIR", help="regressor bundle")] = "",
@@ -87,12 +87,12 @@ def scan(
     from lenspipe.config import config_from, merge_overrides
     from lenspipe.core.errors import UserError
     from lenspipe.core.survey import load_survey
-    from lenspipe.io.cards import choose_packaged
+    from lenspipe.io.cards import packaged_for
     from lenspipe.io.store import Store
 
     name = load_survey(survey).name
-    detector = detector or [choose_packaged("detector", name)]
-    if not detector[0]:
+    detector = detector or packaged_for("detector", name)
+    if not detector:
         raise UserError(
             f"no packaged detector was made for the survey {name!r} (`lenspipe models` lists them); give --detector "
             "NAME_OR_DIR, or train one: lenspipe train --help"

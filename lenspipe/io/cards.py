@@ -67,17 +67,12 @@ def find_bundle(bundle: str | Path) -> Path:
     return folder if folder.exists() else packaged_models().get(str(bundle), folder)
 
 
-def choose_packaged(task: str, survey: str) -> str:
-    """Return the name of the packaged model that a survey is searched with, empty if there is none.
-
-    Of several it is that which found most of the lenses of its test set at a false positive rate of 1e-3.
-    """
-    fit = {}
-    for name, folder in packaged_models().items():
-        card = read_card(folder)
-        if (card["task"], card["training"]["survey"]) == (task, survey):
-            fit[name] = card.get("test", card["metrics"]).get("tpr_at_fpr_1e-3", 0.0)
-    return max(fit, key=lambda name: fit[name], default="")
+def packaged_for(task: str, survey: str) -> list[str]:
+    """Return the names of the packaged models that a survey is searched with; several detectors are a committee."""
+    cards = {name: read_card(folder) for name, folder in packaged_models().items()}
+    return [
+        name for name, card in cards.items() if (card["task"], card["training"]["survey"]) == (task, survey)
+    ]
 
 
 def describe_card(card: dict[str, Any]) -> list[str]:

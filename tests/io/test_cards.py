@@ -10,9 +10,9 @@ from lenspipe.core.types import StampFormat
 from lenspipe.io import cards
 from lenspipe.io.cards import (
     check_same_stamps,
-    choose_packaged,
     describe_card,
     find_bundle,
+    packaged_for,
     read_card,
     sets_of,
     stamps_of,
@@ -100,10 +100,10 @@ def packaged(monkeypatch, tmp_path):
     return tmp_path
 
 
-def test_the_best_packaged_model_of_a_survey_is_chosen(packaged):
-    assert choose_packaged("detector", "des") == "des-b"
-    assert choose_packaged("regressor", "des") == "des-r"
-    assert choose_packaged("detector", "lsst") == ""
+def test_the_packaged_detectors_of_a_survey_are_a_committee(packaged):
+    assert packaged_for("detector", "des") == ["des-a", "des-b"]
+    assert packaged_for("regressor", "des") == ["des-r"]
+    assert packaged_for("detector", "lsst") == []
 
 
 def test_a_packaged_model_is_found_by_its_name_and_a_folder_comes_first(packaged, monkeypatch):
