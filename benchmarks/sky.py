@@ -50,7 +50,9 @@ RING_SCALE = 0.05
 #: Figures on simulations.
 TOLD = ("auroc", "tpr_at_fpr_1e-3", "tpr_at_fpr_1e-4", "tpr10")
 #: How often lenses are painted into the field; least theta_e [arcsec] and S/N of those that must be found.
-PAINTED, CLEAR = 20, (1.2, 30.0)
+PAINTED, CLEAR = 10, (1.2, 30.0)
+#: What is brighter is no host: the field's bright stars are saturated, which no header of it tells [mag].
+BRIGHTEST = 16.0
 
 
 def find_threshold(detectors: list[str], survey: str, size: int, test: str, seed: int, folder: Path) -> float:
@@ -93,8 +95,10 @@ def find_painted(detectors: list[str], run: Path, scale: float, seed: int, folde
         # arcs are not seen in pixels that could not be used
         real = read_shard(stamps, masks=has_masks(stamps))
         objects = read_table(stamps.with_suffix(".parquet"))
-        hosts, usable = numbers_of(objects), ~spoilt(objects)
+        hosts = numbers_of(objects)
+        usable = ~spoilt(objects) & (np.asarray(objects["mag_r"]) > BRIGHTEST)
         reference = draw_reference(survey, seed, real.bands, CLEAR[1])
+        reference = reference[np.asarray(reference["theta_e"]) > CLEAR[0]]
         for k in range(PAINTED):
             image, _, truth = inject(real, survey, seed + k, hosts, reference, "lens", CLEAR[1], True)
             clear = (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 
 from lenspipe.core.survey import FWHM_PER_SIGMA
@@ -66,11 +68,17 @@ def measure_galaxies(
     return out | {"flux": np.where(found[:, None], flux, np.nan)}
 
 
-def point_like(image: np.ndarray, noise_sigma: np.ndarray, psf_fwhm: float, pixel_scale: float) -> np.ndarray:
+def point_like(
+    image: np.ndarray,
+    noise_sigma: np.ndarray,
+    psf_fwhm: float | np.ndarray,
+    pixel_scale: float,
+    psf_beta: float = np.inf,
+) -> np.ndarray:
     """Return which stamps show a source in the middle that is no larger than the PSF: a star, most likely.
 
-    Its second moment under a Gaussian window twice as wide as the PSF is compared with what a point source
-    would show. Faint sources, of which that cannot be told, are not point-like.
+    Its second moment under a Gaussian window twice as wide as the PSF's core is compared with what a point source
+    would show there, wings and all. Faint sources, of which that cannot be told, are not point-like.
 
     Parameters
     ----------
@@ -78,13 +86,19 @@ def point_like(image: np.ndarray, noise_sigma: np.ndarray, psf_fwhm: float, pixe
         nJy per pixel, one band.
     noise_sigma : ndarray (n,)
         nJy per pixel.
-    psf_fwhm, pixel_scale : float
+    psf_fwhm : float or ndarray (n,)
         [arcsec]
+    pixel_scale : float
+        [arcsec]
+    psf_beta : float
+        Moffat index of the PSF; inf = Gaussian.
     """
+    if not len(image):
+        return np.zeros(0, bool)
     size = image.shape[1]
-    psf = (psf_fwhm / pixel_scale / FWHM_PER_SIGMA) ** 2 + 1.0 / 12.0
+    psf = (np.broadcast_to(psf_fwhm, len(image)) / pixel_scale / FWHM_PER_SIGMA) ** 2 + 1.0 / 12.0
     window = 4.0 * psf
-    half = min(image.shape[1] // 2, int(np.ceil(3.0 * np.sqrt(window))) + 3)
+    half = min(image.shape[1] // 2, int(np.ceil(3.0 * np.sqrt(window.max()))) + 3)
     middle = image.shape[1] // 2
     image = image[:, max(0, middle - half) : middle + half + 1, max(0, middle - half) : middle + half + 1]
     axis = np.arange(image.shape[1]) + max(0, middle - half) - 0.5 * (2 * middle - 1 + size % 2)
@@ -93,7 +107,7 @@ def point_like(image: np.ndarray, noise_sigma: np.ndarray, psf_fwhm: float, pixe
         for _ in range(4):
             # the window is a product of one in x and one in y, and so are its moments
             dx, dy = axis - x[:, None], axis - y[:, None]
-            wx, wy = np.exp(-0.5 * dx**2 / window), np.exp(-0.5 * dy**2 / window)
+            wx, wy = (np.exp(-0.5 * d**2 / window[:, None]) for d in (dx, dy))
             along = np.stack([wx, wx * dx, wx * dx**2], axis=-1).astype(np.float32)
             across = np.stack([wy, wy * dy, wy * dy**2], axis=1).astype(np.float32)
             moments = (across @ (image @ along)).astype(float)  # (n, power of dy, power of dx)
@@ -102,8 +116,18 @@ def point_like(image: np.ndarray, noise_sigma: np.ndarray, psf_fwhm: float, pixe
             y = np.clip(y + (1 + psf / window) * moments[:, 1, 0] / total, -3, 3)
         moment = 0.5 * (moments[:, 0, 2] + moments[:, 2, 0]) / total
         snr = total / (noise_sigma * np.sqrt((wx**2).sum(axis=1) * (wy**2).sum(axis=1)))
-    expected = 1.0 / (1.0 / psf + 1.0 / window)
-    return (snr > _LEAST_STAR) & (moment < _STAR_SIZE * expected)
+    return (snr > _LEAST_STAR) & (moment < _STAR_SIZE * psf * _point_moment(psf_beta))
+
+
+@cache
+def _point_moment(psf_beta: float) -> float:
+    """Return what second moment a point source shows under the window of `point_like`, that of the PSF's core = 1."""
+    if np.isinf(psf_beta):
+        return 0.8
+    r = np.linspace(0.0, 12.0, 1201)  # in sigmas of the core
+    moffat = (1.0 + (2.0 * r / FWHM_PER_SIGMA) ** 2 * (2.0 ** (1.0 / psf_beta) - 1.0)) ** -psf_beta
+    shown = moffat * np.exp(-0.125 * r**2) * r
+    return float(0.5 * np.sum(shown * r**2) / np.sum(shown))
 
 
 _LEAST_STAR, _STAR_SIZE = 30.0, 1.15  # signal-to-noise; second moment over that of a point source

@@ -12,7 +12,7 @@ import numpy as np
 from astropy.table import Table
 
 from lenspipe.core.survey import NJY_ZERO_POINT, Survey
-from lenspipe.imaging.photometry import measure_galaxies
+from lenspipe.imaging.photometry import measure_galaxies, point_like
 from lenspipe.io.shards import Shard
 from lenspipe.simulate.population import draw_lenses
 
@@ -69,11 +69,20 @@ def describe_hosts(stamps: Shard, survey: Survey, reference: Table) -> Table:
     for name, beta in survey.psf_betas(bands).items():
         table[name] = beta
     chi2 = np.array([likeness(row, reference, bands).min() for row in table], float)
+    first = survey.reference_band(bands)
+    b = list(bands).index(first)
+    beta = survey.bands[first].psf_beta
+    star = point_like(stamps.image[..., b], noise_sigma[:, b], fwhm[:, b], stamps.pixel_scale, beta)
     there = np.isfinite(mag).all(axis=1) & np.isfinite(seen["r_eff"])
     alike = np.char.add("no lens galaxy looks like it: chi2 ", np.char.mod("%.0f", np.nan_to_num(chi2)))
     table["reason"] = np.select(
-        [~there, chi2 > MAX_CHI2, seen["q"] < FLATTEST_HOST],
-        ["no galaxy in the middle", alike, f"flatter than early types are: q < {FLATTEST_HOST:g}"],
+        [~there, star, chi2 > MAX_CHI2, seen["q"] < FLATTEST_HOST],
+        [
+            "no galaxy in the middle",
+            "no larger than the PSF: a star",
+            alike,
+            f"flatter than early types are: q < {FLATTEST_HOST:g}",
+        ],
         "",
     )
     return table

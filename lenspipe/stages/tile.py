@@ -62,6 +62,7 @@ class Tile:
         self.first = survey.detection_band if survey.detection_band in form.bands else form.bands[0]
         self.cals = {band: _calibrate(bands[band], survey, form, config) for band in form.bands}
         self.shape, self.cal = bands[self.first].shape, self.cals[self.first]
+        self.psf_beta = survey.bands[self.first].psf_beta
         self.moved = {band: self._is_moved(band) for band in form.bands}
         self.rescaled = {band: pixel_ratio(cal.pixel_scale, form) != 1.0 for band, cal in self.cals.items()}
         from lenspipe.imaging.psf import stack_psfs
@@ -239,9 +240,8 @@ class Tile:
         for b, band in enumerate(self.form.bands):
             table[f"mag_{band}"], table[f"snr_{band}"] = mag[:, b], snr[:, b]
         b = self.form.bands.index(self.first)
-        star = point_like(
-            stamps.flux[..., b], stamps.noise_sigma[:, b], self.cal.psf_fwhm, self.form.pixel_scale
-        )
+        seen = stamps.flux[..., b], stamps.noise_sigma[:, b]
+        star = point_like(*seen, self.cal.psf_fwhm, self.form.pixel_scale, self.psf_beta)
         table["flags"] = stamps.flags | np.where(star, int(Flag.POINT_LIKE), 0)
         table["tile"] = np.full(len(table), self.name)
         return table

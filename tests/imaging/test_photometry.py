@@ -83,3 +83,20 @@ def test_stars_are_point_like_and_galaxies_are_not():
     galaxies = np.array([stamp(1.3 * width, 1e4), stamp(1.8 * width, 1e4, 0.5), stamp(width, 20.0)])
     assert point_like(stars, np.ones(3), fwhm, scale).all()
     assert not point_like(galaxies, np.ones(3), fwhm, scale).any()  # the last one is too faint to tell
+
+
+@pytest.mark.parametrize("beta", [1.8, 3.0])
+def test_wings_make_no_galaxy_of_a_star(beta):
+    """Ground-based PSFs have wings that no Gaussian has; a galaxy through the same PSF is still one."""
+    shapes = {"star": galsim.DeltaFunction(), "galaxy": galsim.Sersic(4, half_light_radius=0.6)}
+    rng = np.random.default_rng(1)
+    for name, shape in shapes.items():
+        seen = galsim.Convolve(shape, galsim.Moffat(beta, fwhm=SEEING)).shift(0.05, -0.1).withFlux(1e4)
+        image = np.array([seen.drawImage(nx=77, ny=77, scale=SCALE).array + rng.normal(size=(77, 77))] * 3)
+        found = point_like(image, np.ones(3), np.full(3, SEEING), SCALE, beta)
+        assert found.tolist() == [name == "star"] * 3
+        assert not point_like(image, np.ones(3), SEEING, SCALE).any()
+
+
+def test_no_stamps_show_no_stars():
+    assert point_like(np.empty((0, 41, 41)), np.empty(0), 0.9, 0.26).shape == (0,)

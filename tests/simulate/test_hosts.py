@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lenspipe.core.survey import load_survey
+from lenspipe.simulate.colours import flux_njy
 from lenspipe.simulate.hosts import describe_hosts, draw_reference, spread_out
 from lenspipe.simulate.inject import inject
-from tests.simulate.test_inject import BANDS, galaxies_like
+from tests.simulate.test_inject import BANDS, SIZE, galaxies_like
 
 DES = load_survey("des")
 
@@ -30,6 +31,25 @@ def test_galaxies_of_the_population_are_recognised(reference):
     assert abs(np.nanmedian(difference)) < 0.15
     assert np.nanmedian(np.abs(seen["x_lens"] - hosts["x_lens"])) < 0.05
     assert len(describe_hosts(stamps.take(np.arange(0)), DES, reference)) == 0
+
+
+def test_stars_are_left_out_however_wide_their_wings(reference):
+    """A star of a lens galaxy's brightness and colours, seen through a Moffat PSF, seems to have a size."""
+    beta = 1.8
+    bands = {name: band.model_copy(update={"psf_beta": beta}) for name, band in DES.bands.items()}
+    survey = DES.model_copy(update={"bands": bands})
+    stamps, hosts = galaxies_like(reference[:24])
+    place = np.arange(-SIZE // 2 + 1, SIZE // 2 + 1) * DES.pixel_scale
+    r = np.hypot(*np.meshgrid(place, place))[None, :, :, None]
+    alpha = stamps.psf_fwhm[:, None, None, :] / (2 * np.sqrt(2 ** (1 / beta) - 1))
+    shape = (1 + (r / alpha) ** 2) ** -beta
+    flux = np.stack([flux_njy(hosts[f"mag_lens_{band}"]) for band in BANDS], axis=-1)
+    light = flux[:, None, None, :] * shape / shape.sum(axis=(1, 2), keepdims=True)
+    noise = np.random.default_rng(1).standard_normal(light.shape) * stamps.noise_sigma[:, None, None, :]
+    stars = dataclasses.replace(stamps, image=(light + noise).astype(np.float32))
+    reasons = np.asarray(describe_hosts(stars, survey, reference)["reason"])
+    assert "" not in reasons
+    assert np.mean(reasons == "no larger than the PSF: a star") > 0.9
 
 
 def test_blue_galaxies_and_empty_sky_are_left_out_with_a_reason(reference):
