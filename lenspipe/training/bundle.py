@@ -30,7 +30,6 @@ from lenspipe.training.calibrate import (
     measure_calibration,
 )
 from lenspipe.training.completeness import look_closer
-from lenspipe.training.datasets import check_stamps
 from lenspipe.training.metrics import detector_metrics, find_thresholds, regressor_metrics, roc_by_threshold
 from lenspipe.training.targets import TRANSFORMS
 
@@ -117,6 +116,8 @@ class Bundle:
     def check_arrays(self, image: np.ndarray, noise_sigma: np.ndarray, mask: np.ndarray | None) -> None:
         """Refuse stamps of another shape or without the mask that the networks need (`ModelMismatch`), or not finite
         (`InputError`)."""
+        from lenspipe.training.datasets import check_stamps  # Keras takes seconds to import
+
         shape, expected = image.shape, (self.size, self.size, len(self.bands))
         if shape[1:] != expected or noise_sigma.shape != (shape[0], len(self.bands)):
             arrays = "image (n, y, x, band) and noise_sigma (n, band)"
