@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from astropy.table import Table
 
+from lenspipe.config import IngestSection
 from lenspipe.core.rng import uniforms
 from lenspipe.core.survey import NJY_ZERO_POINT, Survey
 from lenspipe.simulate.colours import flux_njy, k_correction
@@ -33,9 +34,9 @@ _ALONE = ("elliptical", "star", "spike", "artifact", "empty")
 _BLUE_MEMBER = 0.6
 #: Share of the light in a disc galaxy's bulge, i band: (kind, least, most).
 _BULGES = {"disc": (0.1, 0.5), "edge_on": (0.1, 0.5), "spiral": (0.15, 0.55)}
-#: The faintest galaxies of the field [mag, i band], as in a search: `IngestSection.max_mag`. Fainter ones that are
-#: seen are nearly all of those that there are, and no target.
-TARGET_MAG = 23.0
+#: The faintest galaxies of the field [mag, i band], as in a search. Fainter ones that are seen are nearly all of those
+#: that there are, and no target.
+TARGET_MAG = IngestSection().max_mag
 SPIKE_RANGE = (12.5, 15.5)  # magnitude of a star with spikes
 
 

@@ -19,7 +19,6 @@ from lenspipe.stages.stamps import detector_folders, regressor_folder
 
 #: Stamps of the training set that the gallery and the shortcut test look at.
 SHOWN_STAMPS = 2000
-#: Fewer training stamps or epochs than this make a network that shows the workflow and no more.
 #: Fewer different stamps, or fewer looks at stamps, do not train a network to be believed.
 SERIOUS_STAMPS, SERIOUS_LOOKS = 10_000, 200_000
 
@@ -133,7 +132,6 @@ def notices(config: Config, store: Store) -> list[str]:
 
 def read_stamps(candidates, config: Config, store: Store) -> dict[str, Any]:
     """Return the candidates' stamps, row by row, with their noise, bands and pixel scale."""
-    from lenspipe.io.shards import read_shard
     from lenspipe.io.tables import read_table
 
     image = noise = shard = None
