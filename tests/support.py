@@ -104,3 +104,9 @@ def write_detector(folder, seed, folds=1, bands="gri", pixel_scale=0.263, temper
     write_json(folder / "metrics.json", {})
     write_json(folder / "bundle.json", card)
     return folder
+
+
+def convolutions(model) -> list[tuple[int, int, int]]:
+    """Return height, width [px] and channels of the convolutions of a network's trunk, in order."""
+    layers = model.get_layer("trunk").layers
+    return [(*layer.kernel_size, layer.filters) for layer in layers if type(layer).__name__ == "Conv2D"]

@@ -119,6 +119,7 @@ def _another(key, default):
                 ("optimizer", '"sgd"'),
                 ("views", "1"),
                 ("schedule", '"constant"'),
+                ("trunks", '"each"'),
             )
         },
         "ingest.images": '["a.fits"]',

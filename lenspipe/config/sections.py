@@ -91,7 +91,8 @@ class TrainSection(Section):
     architecture: str = Field(
         "",
         description="network by name: resnet50 (default), inception_detector, cmu_deeplens, lensdetectnet, "
-        "efficientnet or swift for the detector, inception for the regressor",
+        "efficientnet or swift for the detector; inception (default), alexnet, overfeat, network4, inception_v4 or "
+        "swift_regressor for the regressor",
     )
     start: str = Field(
         "",
@@ -169,6 +170,24 @@ class TrainSection(Section):
     )
     targets: tuple[Literal["theta_e", "sigma_v", "z_lens", "z_src"], ...] = Field(
         TARGETS, description="regressor only: what to predict"
+    )
+    trunks: Literal["shared", "each"] = Field(
+        "shared", description="regressor only: one tower of convolutions, or one for each target"
+    )
+    covariance: bool = Field(
+        False, description="regressor only: errors of the targets may be correlated (full covariance)"
+    )
+    learn_dropout: bool = Field(
+        False, description="regressor only: each target's dropout rate is learnt, beginning with dropout"
+    )
+    zero_point_error: float = Field(
+        0.025,
+        ge=0,
+        lt=1,
+        description="regressor only: fraction (rms) by which each band's calibration varies in training",
+    )
+    shift: int = Field(
+        1, ge=0, le=4, description="regressor only: largest offset of a stamp in training [px]"
     )
 
     @property

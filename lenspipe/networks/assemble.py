@@ -1,7 +1,8 @@
 """What all architectures share: inputs, stretch, augmentation, then trunk and head as sub-models.
 
-``image, noise_sigma (, mask) (-> crop) -> stretch (-> more channels) -> sky_symmetry -> trunk -> head``. The trunk is
-deterministic at prediction and runs once per stamp; the head holds the dropout and runs once per pass.
+``image, noise_sigma (, mask) (-> crop) (-> calibration_jitter) -> stretch (-> more channels) -> sky_symmetry
+(-> offset) -> trunk -> head``. The trunk is deterministic at prediction and runs once per stamp; the head holds the
+dropout and runs once per pass.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from typing import Any
 
 import keras
 
-from lenspipe.networks.layers import MaskChannel, NoiseChannel, SkySymmetry, Stretch
+from lenspipe.networks.jitter import CalibrationJitter, Offset, SkySymmetry
+from lenspipe.networks.layers import MaskChannel, NoiseChannel, Stretch
 
 #: What a trunk may see beside the stretched bands, by name: layers of (stretched image, their `source` among the
 #: network's inputs), each of which appends a channel per band.
@@ -60,12 +62,15 @@ def assemble(
     seed: int,
     name: str,
     channels: Sequence[str] = (),
+    zero_point_error: float = 0.0,
+    shift: int = 0,
 ) -> keras.Model:
     """Return the whole model of a `trunk` (stamp to features) and a `head` (features to output).
 
     The trunk takes stamps of `input_channels` channels: the bands, then those of each of `channels`. If it is made
     for smaller ones, it sees their middle. With the channel "mask" the model has the input ``mask``
-    (n, size, size, bands), uint8, 0 = good, as shards store it.
+    (n, size, size, bands), uint8, 0 = good, as shards store it. In training each band's calibration is varied by
+    the fraction `zero_point_error` (rms), and stamps are moved by up to `shift` pixels.
     """
     stamp = (size, size, bands)
     inputs = name_inputs(
@@ -80,11 +85,19 @@ def assemble(
             crop = keras.layers.Cropping2D((sides, sides), name=f"crop_{key}", dtype=inputs[key].dtype)
             seen[key] = crop(inputs[key])
     # float32 whatever the policy: fluxes span more decades than bfloat16 resolves
-    x = Stretch(name="stretch", dtype="float32")(seen["image"], seen["noise_sigma"])
+    image = seen["image"]
+    if zero_point_error:
+        jitter = CalibrationJitter(
+            zero_point_error, seed=seed + 2, name="calibration_jitter", dtype="float32"
+        )
+        image = jitter(image)
+    x = Stretch(name="stretch", dtype="float32")(image, seen["noise_sigma"])
     for channel in channels:
         layer = CHANNELS[channel](name=f"{channel}_channel", dtype="float32")
         x = layer(x, seen[layer.source])
     x = SkySymmetry(seed=seed, name="sky_symmetry", dtype="float32")(x)
+    if shift:
+        x = Offset(shift, seed=seed + 3, name="offset", dtype="float32")(x)
     return keras.Model(inputs, head(trunk(x)), name=name)
 
 

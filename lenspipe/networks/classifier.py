@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import keras
 
 from lenspipe.networks.assemble import assemble, input_channels, seeded_weights
-from lenspipe.networks.layers import MCDropout
+from lenspipe.networks.dropout import MCDropout
 
 #: Of (stamp size [px], channels): a model from stretched stamps to features.
 TrunkBuilder = Callable[[int, int], keras.Model]

@@ -6,31 +6,11 @@ in Keras's safe mode.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
-from typing import Any
+from collections.abc import Sequence
 
 import keras
+import numpy as np
 from keras import ops
-
-_FIXED_MASKS: ContextVar[Mapping[str, Any] | None] = ContextVar("fixed_masks", default=None)
-
-
-@contextmanager
-def fixed_masks(masks: Mapping[str, Any]) -> Iterator[None]:
-    """Make every `MCDropout` called inside the block use the mask given for its name.
-
-    Parameters
-    ----------
-    masks : mapping of str to tensor
-        Layer name -> mask that broadcasts to the layer's input: 1 keeps a unit, 0 drops it.
-    """
-    token = _FIXED_MASKS.set(masks)
-    try:
-        yield
-    finally:
-        _FIXED_MASKS.reset(token)
 
 
 @keras.saving.register_keras_serializable(package="lenspipe")
@@ -126,82 +106,10 @@ class MaskChannel(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="lenspipe")
-class SkySymmetry(keras.layers.Layer):
-    """One of the eight flips and quarter turns of the sky, drawn for each stamp; in training only.
-
-    Use it only where the labels are invariant (a class, theta_e, sigma_v, redshifts). Angles, shear and
-    offsets would have to be turned with the stamp. Stamps must be square.
-
-    Parameters
-    ----------
-    seed : int, optional
-    """
-
-    def __init__(self, seed: int | None = None, **kwargs):
-        super().__init__(**kwargs)
-        self.seed = seed
-        self.seed_generator = keras.random.SeedGenerator(seed)
-
-    def call(self, image, training=False):
-        """Return `image` (n, s, s, b), turned at random if `training`."""
-        if not training:
-            return image
-        # x-flip, y-flip and transposition generate all eight symmetries of the square
-        draws = keras.random.randint((ops.shape(image)[0], 3), 0, 2, seed=self.seed_generator)
-        chosen = ops.reshape(ops.cast(draws, "bool"), (-1, 3, 1, 1, 1))
-        image = ops.where(chosen[:, 0], ops.flip(image, axis=2), image)
-        image = ops.where(chosen[:, 1], ops.flip(image, axis=1), image)
-        return ops.where(chosen[:, 2], ops.transpose(image, (0, 2, 1, 3)), image)
-
-    def compute_output_shape(self, input_shape):
-        return input_shape
-
-    def get_config(self):
-        return {**super().get_config(), "seed": self.seed}
-
-
-@keras.saving.register_keras_serializable(package="lenspipe")
-class MCDropout(keras.layers.Layer):
-    """Dropout that is always on: in training, under ``predict`` and after save and load.
-
-    A plain ``Dropout(r)(x, training=True)`` of a functional model drops nothing under ``predict`` in
-    Keras 3; calling the whole model with ``training=True`` would take BatchNorm out of inference mode.
-    Gal & Ghahramani 2016: each mask is a draw from the approximate posterior of the weights.
-
-    Parameters
-    ----------
-    rate : float
-        Fraction of units dropped, in [0, 1).
-    seed : int, optional
-        Seed of the masks drawn when none are given by `fixed_masks`.
-    """
-
-    def __init__(self, rate: float, seed: int | None = None, **kwargs):
-        super().__init__(**kwargs)
-        if not 0 <= rate < 1:
-            raise ValueError(f"MCDropout expects a rate in [0, 1), received {rate!r}")
-        self.rate, self.seed = float(rate), seed
-        self.seed_generator = keras.random.SeedGenerator(seed)
-
-    def call(self, inputs):
-        """Drop units of `inputs` (n, ..., features)."""
-        masks = _FIXED_MASKS.get()
-        if masks is not None:
-            return inputs * ops.cast(masks[self.name], inputs.dtype) / (1.0 - self.rate)
-        if self.rate == 0:
-            return inputs
-        return keras.random.dropout(inputs, self.rate, seed=self.seed_generator)
-
-    def compute_output_shape(self, input_shape):
-        return input_shape
-
-    def get_config(self):
-        return {**super().get_config(), "rate": self.rate, "seed": self.seed}
-
-
-@keras.saving.register_keras_serializable(package="lenspipe")
 class TargetScale(keras.layers.Layer):
-    """Standardised (mean, log variance) to the units of the transformed targets.
+    """Standardised means and errors to the units of the transformed targets.
+
+    Errors are a log variance a target, or the square that `losses.CovarianceNLL` describes.
 
     Parameters
     ----------
@@ -216,24 +124,17 @@ class TargetScale(keras.layers.Layer):
             raise ValueError(f"TargetScale expects a mean and a std > 0 per target, received {mean}, {std}")
 
     def call(self, inputs):
-        """Scale `inputs` (n, targets, 2)."""
-        mean = ops.convert_to_tensor(self.mean, dtype=inputs.dtype)
-        std = ops.convert_to_tensor(self.std, dtype=inputs.dtype)
-        return ops.stack([inputs[..., 0] * std + mean, inputs[..., 1] + 2.0 * ops.log(std)], axis=-1)
+        """Scale `inputs` (n, targets, 2) or (n, targets, 1 + targets)."""
+        mean, std = np.asarray(self.mean), np.asarray(self.std)
+        targets, errors = len(mean), inputs.shape[-1] - 1
+        # a log variance gains the square of its unit; what stands off the diagonal is per unit
+        own = np.ones((targets, 1)) if errors == 1 else np.eye(targets)
+        times = np.concatenate([std[:, None], np.where(own > 0, 1.0, 1.0 / std[:, None])], axis=1)
+        plus = np.concatenate([mean[:, None], own * 2.0 * np.log(std)[:, None]], axis=1)
+        return inputs * ops.convert_to_tensor(times, inputs.dtype) + ops.convert_to_tensor(plus, inputs.dtype)
 
     def compute_output_shape(self, input_shape):
         return input_shape
 
     def get_config(self):
         return {**super().get_config(), "mean": self.mean, "std": self.std}
-
-
-def dropout_layers(model: keras.Model) -> list[MCDropout]:
-    """Return the `MCDropout` layers of a model and its sub-models, in order."""
-    found: list[MCDropout] = []
-    for layer in model.layers:
-        if isinstance(layer, MCDropout):
-            found.append(layer)
-        elif isinstance(layer, keras.Model):
-            found += dropout_layers(layer)
-    return found

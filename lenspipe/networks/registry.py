@@ -9,13 +9,18 @@ from typing import Any, Literal, NamedTuple
 import keras
 
 from lenspipe.core.errors import ConfigError
+from lenspipe.networks.alexnet import alexnet_tower
 from lenspipe.networks.classifier import TrunkBuilder, build_classifier
 from lenspipe.networks.deeplens import deeplens_trunk
 from lenspipe.networks.efficientnet import efficientnet_trunk
-from lenspipe.networks.inception import build_inception, inception_trunk
+from lenspipe.networks.inception import inception_tower, inception_trunk
+from lenspipe.networks.inception_v4 import inception_v4_tower
 from lenspipe.networks.lensdetectnet import lensdetectnet_trunk
+from lenspipe.networks.network4 import network4_tower
+from lenspipe.networks.overfeat import overfeat_tower
+from lenspipe.networks.regressor import HIDDEN, Tower, build_regressor
 from lenspipe.networks.resnet import resnet50_trunk
-from lenspipe.networks.swift import swift_trunk
+from lenspipe.networks.swift import swift_tower, swift_trunk
 
 Task = Literal["detector", "regressor"]
 
@@ -36,12 +41,24 @@ _DETECTORS: dict[str, TrunkBuilder] = {
     "efficientnet": efficientnet_trunk,
     "swift": swift_trunk,
 }
+#: Towers, and the dense layers of each target's branch behind them.
+_REGRESSORS: dict[str, tuple[Tower, tuple[int, ...]]] = {
+    "inception": (inception_tower, HIDDEN),
+    "alexnet": (alexnet_tower, ()),
+    "overfeat": (overfeat_tower, ()),
+    "network4": (network4_tower, ()),
+    "inception_v4": (inception_v4_tower, ()),
+    "swift_regressor": (swift_tower, (128, 64)),
+}
 ARCHITECTURES: dict[str, Architecture] = {
     **{
         name: Architecture(name, "detector", partial(build_classifier, trunk, name))
         for name, trunk in _DETECTORS.items()
     },
-    "inception": Architecture("inception", "regressor", build_inception),
+    **{
+        name: Architecture(name, "regressor", partial(build_regressor, tower, name, hidden=hidden))
+        for name, (tower, hidden) in _REGRESSORS.items()
+    },
 }
 DEFAULTS: dict[str, str] = {"detector": "resnet50", "regressor": "inception"}
 

@@ -23,13 +23,23 @@ def swift_trunk(size: int, channels: int, widths: Sequence[int] = WIDTHS) -> ker
     if len(widths) != 1 + len(BLOCKS):
         raise ValueError(f"swift expects {1 + len(BLOCKS)} widths, received {tuple(widths)}")
     inputs = keras.Input((size, size, channels), name="stamp", dtype="float32")
-    x = _residual(conv_bn_relu(inputs, widths[0], 5, strides=2))
+    x = _maps(inputs, widths)
+    pooled = [layers.GlobalAveragePooling2D()(x), layers.GlobalMaxPooling2D()(x)]
+    return keras.Model(inputs, layers.Concatenate()(pooled), name="trunk")
+
+
+def swift_tower(x):
+    """Return the last maps (n, y, x, 160) of stamps (n, y, x, c), for a regressor: where things are counts there."""
+    return _maps(x, WIDTHS)
+
+
+def _maps(x, widths: Sequence[int]):
+    x = _residual(conv_bn_relu(x, widths[0], 5, strides=2))
     for width, blocks in zip(widths[1:], BLOCKS, strict=True):
         x = conv_bn_relu(x, width, 3, strides=2)
         for _ in range(blocks):
             x = _residual(x)
-    pooled = [layers.GlobalAveragePooling2D()(x), layers.GlobalMaxPooling2D()(x)]
-    return keras.Model(inputs, layers.Concatenate()(pooled), name="trunk")
+    return x
 
 
 def _residual(x):

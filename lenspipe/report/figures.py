@@ -132,69 +132,19 @@ def draw_scores(lens: np.ndarray, nonlens: np.ndarray, theme: Theme) -> Figure:
     """Draw histograms of the score of both classes, log counts."""
     figure, ax = make_axes()
     bins = np.linspace(0, 1, 41).tolist()
-    ax.hist(_finite(nonlens), bins, color=theme.second, alpha=0.3, label="not a lens", histtype="stepfilled")
-    ax.hist(_finite(nonlens), bins, color=theme.second, histtype="step", lw=1.2, ls="--")
-    ax.hist(_finite(lens), bins, color=theme.first, histtype="step", lw=1.8, label="lens")
+    ax.hist(finite(nonlens), bins, color=theme.second, alpha=0.3, label="not a lens", histtype="stepfilled")
+    ax.hist(finite(nonlens), bins, color=theme.second, histtype="step", lw=1.2, ls="--")
+    ax.hist(finite(lens), bins, color=theme.first, histtype="step", lw=1.8, label="lens")
     ax.set_ylim(0.7, 2 * max(5.0, ax.dataLim.y1))  # before the scale: log axes warn of empty data
     ax.set(yscale="log", xlim=(0, 1), xlabel="score", ylabel="objects")
     ax.legend(loc="upper center")
     return figure
 
 
-def draw_one_to_one(target: str, values: Mapping[str, Any], theme: Theme) -> Figure:
-    """Draw the posterior median against the truth, with errors and the running 16-84 % band.
-
-    The bars are those of at most 100 objects: more of them hide the points.
-    """
-    figure, ax = make_axes(3.7, 3.5)
-    columns = [np.asarray(values[key], dtype=float) for key in ("true", "median", "err_lo", "err_hi")]
-    true, median, lo, hi = np.compress(np.isfinite(columns[0] + columns[1]), columns, axis=1)
-    some = slice(None, None, max(1, math.ceil(len(true) / 100)))
-    errors = np.clip(np.nan_to_num([lo[some], hi[some]]), 0, None)
-    ax.errorbar(
-        true[some],
-        median[some],
-        errors,
-        fmt="none",
-        ecolor=theme.first,
-        elinewidth=0.6,
-        alpha=0.5,
-        rasterized=True,
-    )
-    ax.plot(true, median, ".", color=theme.first, ms=2.5, alpha=0.6, mew=0, rasterized=True)
-    limits = _limits(true, median)
-    ax.plot(limits, limits, color=theme.ink, lw=1)
-    if len(true) >= 40:
-        edges = np.unique(np.quantile(true, np.linspace(0, 1, min(13, len(true) // 15 + 2))))
-        bins = np.clip(np.digitize(true, edges) - 1, 0, len(edges) - 2)
-        used = [k for k in range(len(edges) - 1) if np.sum(bins == k) >= 5]
-        center = [np.median(true[bins == k]) for k in used]
-        low, middle, high = (
-            np.array([np.percentile(median[bins == k], (16, 50, 84)) for k in used]).reshape(-1, 3).T
-        )
-        ax.plot(center, middle, color=theme.second, lw=1.6, label="median, 16–84 %", zorder=4)
-        ax.fill_between(center, low, high, color=theme.second, alpha=0.35, lw=0, zorder=3)
-        ax.legend(loc="upper left")
-    unit = f" [{values['unit']}]" if values.get("unit") else ""
-    symbol = SYMBOLS.get(target, target.replace("$", r"\$"))
-    ax.set(xlim=limits, ylim=limits, xlabel=f"true {symbol}{unit}", ylabel=f"predicted {symbol}{unit}")
-    ax.set_box_aspect(1)
-    return figure
-
-
-def _limits(*arrays: np.ndarray) -> tuple[float, float]:
-    values = _finite(np.concatenate(arrays))
-    if not len(values):
-        return 0.0, 1.0
-    low, high = np.percentile(values, (0.2, 99.8))
-    margin = 0.05 * (high - low) or 0.5
-    return float(low - margin), float(high + margin)
-
-
 def draw_slip(slip: Mapping[str, Any], theme: Theme) -> Figure:
     """Draw the posterior of the slip and the histogram of the realizations' estimates."""
     figure, ax = make_axes()
-    realizations = _finite(slip.get("gamma_realizations", ()))
+    realizations = finite(slip.get("gamma_realizations", ()))
     if len(realizations):
         n_bins = int(np.clip(np.sqrt(len(realizations)) * 1.5, 8, 40))
         ax.hist(
@@ -241,7 +191,8 @@ def draw_history(history: Sequence[Mapping[str, Any]], theme: Theme) -> Figure:
     return figure
 
 
-def _finite(values: Any) -> np.ndarray:
+def finite(values: Any) -> np.ndarray:
+    """Return those of some values that are finite (n,)."""
     values = np.asarray(values, dtype=float).ravel()
     return values[np.isfinite(values)]
 

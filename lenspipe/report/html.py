@@ -18,6 +18,7 @@ from markupsafe import Markup
 from lenspipe.io.files import write_text
 from lenspipe.report import views
 from lenspipe.report.data import ReportData
+from lenspipe.report.posteriors import regressor_view
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -51,7 +52,7 @@ def render_report(data: ReportData) -> str:
         flags=views.flags_seen(data.candidates),
         training=views.training_view(data.training),
         detector=views.detector_view(data.detector),
-        regressor=views.regressor_view(data.regressor),
+        regressor=regressor_view(data.regressor),
         histories=views.history_pictures(data.history),
         slip=views.slip_view(data.slip),
         quarantine=views.quarantine_view(data.quarantine),

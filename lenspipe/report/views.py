@@ -17,7 +17,6 @@ from lenspipe.report.figures import (
     Picture,
     data_uri,
     draw_history,
-    draw_one_to_one,
     draw_roc,
     draw_scores,
     draw_slip,
@@ -31,7 +30,7 @@ from lenspipe.report.stamps import colour_stamp
 MAX_QUARANTINE = 300
 
 # symbol, words, decimals, mark on the number, unit after its errors
-_TARGETS = {
+TARGETS = {
     "theta_e": (Markup("<i>θ</i><sub>E</sub>"), "Einstein radius", 2, "″", ""),
     "sigma_v": (Markup("<i>σ<sub>v</sub></i>"), "velocity dispersion", 0, "", "km/s"),
     "z_lens": (Markup("<i>z</i><sub>lens</sub>"), "redshift of the lens", 2, "", ""),
@@ -51,13 +50,6 @@ _METRICS = {
     "ece": "calibration error",
     "n_lens": "lenses tested",
     "n_nonlens": "non-lenses tested",
-}
-_TARGET_METRICS = {
-    "bias": "bias",
-    "scatter68": "68 % scatter",
-    "mean_abs_frac": "mean |Δ|/true",
-    "outlier_frac": "outliers",
-    "n_test": "tested",
 }
 
 
@@ -134,7 +126,7 @@ def _card(data: ReportData, names: set[str], i: int, row: Row) -> dict[str, Any]
             "hi": number(get(f"{target}_err_hi"), decimals),
             "lo": number(get(f"{target}_err_lo"), decimals),
         }
-        for target, (symbol, words, decimals, mark, unit) in _TARGETS.items()
+        for target, (symbol, words, decimals, mark, unit) in TARGETS.items()
         if target in names
     ]
     bands = [name.removeprefix("mag_") for name in data.candidates.colnames if name.startswith("mag_")]
@@ -273,39 +265,6 @@ def training_view(training: Mapping[str, Any] | None) -> dict[str, Any] | None:
         "kinds": ", ".join(f"{numbers[k]:,} {names[k].replace('_', ' ')}" for k in order),
         "shortcut": f"{shortcut[0]:.2f} ± {shortcut[1]:.2f}" if shortcut else "",
         "gallery": data_uri(encode_gallery(shown), "image/jpeg"),
-    }
-
-
-def regressor_view(regressor: Mapping[str, Mapping[str, Any]] | None) -> dict[str, Any] | None:
-    """Return the metrics and pictures of the regressor."""
-    if regressor is None:
-        return None
-    pictures, rows = [], []
-    for target, values in regressor.items():
-        symbol, words, *_ = _TARGETS.get(target, (target, target))
-        metrics = values.get("metrics") or {}
-        coverage = metrics.get("coverage") or {}
-        cells = [
-            count(metrics.get(key)) if key == "n_test" else number(metrics.get(key))
-            for key in _TARGET_METRICS
-        ]
-        cells.append(
-            ", ".join(f"{float(level):.0%}: {number(part, 2)}" for level, part in coverage.items()) or "–"
-        )
-        rows.append((symbol, words, cells))
-        pictures.append(
-            picture(
-                draw_one_to_one,
-                target,
-                values,
-                alt=f"predicted against true {words}",
-                caption=f"{words.capitalize()}: posterior median against truth, held-out folds.",
-            )
-        )
-    return {
-        "pictures": pictures,
-        "rows": rows,
-        "header": [*_TARGET_METRICS.values(), "coverage of intervals"],
     }
 
 

@@ -115,38 +115,43 @@ def _describe_detector(metrics: dict[str, Any]) -> list[str]:
 
 
 def _evaluate_regressor(bundle, stamps, mc_samples: int, seed: int):
-    from astropy.table import Table
-
     from lenspipe.core.schema import target_columns
-    from lenspipe.training.metrics import regressor_metrics
     from lenspipe.training.posterior import sample_posteriors
+    from lenspipe.training.recalibrate import LEVELS, before_calibration
+    from lenspipe.training.regression import look_closer, regressor_metrics
     from lenspipe.training.targets import to_network
 
     posteriors = sample_posteriors(bundle, **stamps.inputs(), mc_samples=max(2, mc_samples), seed=seed)
-    names = list(posteriors)
+    names, table = list(posteriors), stamps.traits()
+    table.remove_columns([name for name in ("theta_e",) if name in table.colnames])
     true = stamps.targets(names)
     transformed = to_network(true, names)
-    table = Table({"sample_id": stamps.truth["sample_id"]})
     for k, (target, posterior) in enumerate(posteriors.items()):
         table[f"{target}_true"], table[f"{target}_truth"] = true[:, k], transformed[:, k]
         table[target] = posterior.median
         for part in ("err_lo", "err_hi", "aleatoric", "epistemic", "mean", "sigma"):
             table[f"{target}_{part}"] = getattr(posterior, part)
-    metrics = regressor_metrics(table, names)
+    conformal = bundle.calibration["conformal"]
+    factors = {target: np.array([conformal[target][str(level)] for level in LEVELS]) for target in names}
+    metrics = regressor_metrics(table, names, factors, before_calibration(table, names, bundle.calibration))
+    closer = look_closer(table, names)
+    metrics = {target: {**metrics[target], **closer[target]} for target in names}
     shown = {
         target: {
-            "true": table[f"{target}_true"],
+            **{part: table[f"{target}_{part}"] for part in ("true", "err_lo", "err_hi")},
             "median": table[target],
-            "err_lo": table[f"{target}_err_lo"],
-            "err_hi": table[f"{target}_err_hi"],
             "unit": target_columns([target])[0].unit,
             "metrics": metrics[target],
         }
         for target in names
     }
-    lines = [
-        f"{target:<8} bias {m['bias']:+.3f}, scatter {m['scatter68']:.3f} (fractions), "
-        f"68 % coverage {m['coverage']['0.68']:.2f}, {m['n_test']} lenses (simulations)"
-        for target, m in metrics.items()
-    ]
-    return metrics, table, shown, lines
+    return metrics, table, shown, [_describe_target(target, metrics[target]) for target in names]
+
+
+def _describe_target(target: str, m: dict[str, Any]) -> str:
+    others = ", ".join(f"{name} {part['scatter68']:.3f}" for name, part in m["baselines"].items())
+    return (
+        f"{target:<8} bias {m['bias']:+.4f}, scatter {m['scatter68']:.4f} (fractions; {others}), "
+        f"68 % coverage {m['coverage']['0.68']:.3f} +- {m['coverage_err']['0.68']:.3f} "
+        f"(before calibration {m['coverage_before']['0.68']:.3f}), {m['n_test']} lenses (simulations)"
+    )

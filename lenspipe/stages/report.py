@@ -202,13 +202,15 @@ def _read_detector(config: Config, store: Store) -> dict[str, Any] | None:
 
 def _read_regressor(config: Config, store: Store) -> dict[str, Any] | None:
     from lenspipe.core.schema import target_columns
+    from lenspipe.training.recalibrate import recalibrate
 
     loaded = _read_oof(regressor_folder(config, store))
     if loaded is None:
         return None
     metrics, oof = loaded
-    shown = {}
-    for target in read_card(regressor_folder(config, store))["targets"]:
+    shown, card = {}, read_card(regressor_folder(config, store))
+    oof = recalibrate(oof, list(card["targets"]), card["calibration"])
+    for target in card["targets"]:
         shown[target] = {
             "true": np.asarray(oof[f"{target}_true"]),
             "median": np.asarray(oof[target]),

@@ -26,12 +26,14 @@ from lenspipe.io.tables import read_table, write_table
 from lenspipe.training.calibrate import (
     cross_calibrate,
     fit_calibration,
-    fit_sigma_scales,
     measure_calibration,
 )
 from lenspipe.training.completeness import look_closer
-from lenspipe.training.metrics import detector_metrics, find_thresholds, regressor_metrics, roc_by_threshold
-from lenspipe.training.targets import TRANSFORMS
+from lenspipe.training.metrics import detector_metrics, find_thresholds, roc_by_threshold
+from lenspipe.training.recalibrate import cross_recalibrate, fit_recalibration
+from lenspipe.training.regression import look_closer as closer_at_posteriors
+from lenspipe.training.regression import regressor_metrics
+from lenspipe.training.targets import TRANSFORMS, outputs_of
 
 if TYPE_CHECKING:
     from lenspipe.training.load import Network
@@ -91,7 +93,8 @@ class Bundle:
         if not self._loaded:
             from lenspipe.training.load import check_shapes, load_network  # Keras takes seconds to import
 
-            outputs = (2,) if self.task == "detector" else (len(self.targets), 2)
+            covariance = self.card["training"].get("settings", {}).get("covariance", False)
+            outputs = (2,) if self.task == "detector" else outputs_of(len(self.targets), covariance)
             networks = [load_network(path, path.stem) for path in self.weights]
             for network, path in zip(networks, self.weights, strict=True):
                 check_shapes(network, path, self.size, len(self.bands), outputs, self.needs_mask)
@@ -218,9 +221,11 @@ def write_bundle(
         thresholds = find_thresholds(oof) | {"f_beta": metrics["f_beta_threshold"]}
         curves = {"roc_by_threshold": roc_by_threshold(oof), **look_closer(oof, thresholds), **diagram}
     else:
-        calibration = {"sigma_scale": fit_sigma_scales(oof, first["targets"])}
-        metrics = regressor_metrics(oof, first["targets"], calibration["sigma_scale"])
-        thresholds, curves = {}, {}
+        calibration = fit_recalibration(oof, first["targets"])
+        after, factors = cross_recalibrate(oof, first["targets"])
+        metrics = regressor_metrics(after, first["targets"], factors, oof)
+        closer = closer_at_posteriors(after, first["targets"])
+        thresholds, curves = {}, {target: {**metrics[target], **closer[target]} for target in closer}
     write_table(oof, folder / "oof.parquet")
     _join_histories(folder, len(folds))
     write_json(folder / "metrics.json", {**metrics, **curves})

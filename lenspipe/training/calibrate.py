@@ -1,8 +1,8 @@
-"""From raw network outputs to honest probabilities and errors, on out-of-fold data."""
+"""From raw scores to honest probabilities, on out-of-fold data."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,6 @@ from sklearn.isotonic import IsotonicRegression
 
 from lenspipe.training.bootstrap import resample_groups, spread
 from lenspipe.training.completeness import binomial_rates
-from lenspipe.training.metrics import z_scores
 
 #: Scores are kept this far from 0 and 1 before a logit is taken.
 EDGE = 1e-12
@@ -174,8 +173,3 @@ def measure_calibration(
             mean = np.where(n > 0, total / n, np.nan)
         diagram[name] = {"probability": mean.tolist(), **binomial_rates(hits, n.astype(int))}
     return {**result, "reliability": diagram}
-
-
-def fit_sigma_scales(oof: Mapping[str, np.ndarray], targets: Sequence[str]) -> dict[str, float]:
-    """Return per target the factor s by which its sigma must be widened: s^2 = mean z^2."""
-    return {target: float(np.sqrt(np.mean(z_scores(oof, target) ** 2))) for target in targets}

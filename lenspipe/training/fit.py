@@ -163,10 +163,12 @@ def _builder(
     stamps: StampSet, task: str, settings: TrainSection, truth: np.ndarray, seed: int
 ) -> Callable[[], keras.Model]:
     """Return a function that builds the network; normalisation comes from the training folds only."""
-    extra = {}
+    extra: dict[str, Any] = {}
     if task == "regressor":
         std = np.maximum(truth.std(axis=0, dtype=np.float64), 1e-6)
         extra = {"target_mean": truth.mean(axis=0, dtype=np.float64).tolist(), "target_std": std.tolist()}
+        own = ("trunks", "covariance", "learn_dropout", "zero_point_error", "shift")
+        extra |= {"samples": len(truth), **{name: getattr(settings, name) for name in own}}
     return lambda: build_network(
         task,
         settings.architecture,
@@ -190,11 +192,9 @@ def _predict_held_out(
     settings: TrainSection,
 ) -> Table:
     """Return the out-of-fold rows, predicted as a bundle predicts."""
-    table = (
-        stamps.traits()[rows]
-        if job["task"] == "detector"
-        else stamps.truth["sample_id", "kind", "group"][rows]
-    )
+    table = stamps.traits()[rows]
+    if job["task"] == "regressor":  # the true theta_e stands among the targets
+        table.remove_columns([name for name in ("theta_e",) if name in table.colnames])
     table["fold"] = np.full(len(rows), job["fold"], np.int64)
     network = split_network(model, name)
     inputs = stamps.inputs(rows)

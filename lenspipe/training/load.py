@@ -19,7 +19,7 @@ from lenspipe.core.errors import InputError
 from lenspipe.core.rng import stream
 from lenspipe.io.files import replacing
 from lenspipe.networks.assemble import name_inputs, trunk_of
-from lenspipe.networks.layers import dropout_layers, fixed_masks
+from lenspipe.networks.dropout import dropout_layers, fixed_masks
 
 #: Classes that a lenspipe network is made of. Anything else in a file is refused before Keras sees it:
 #: safe mode alone has been bypassed (CVE-2025-1550, CVE-2025-9906, CVE-2026-1462).
@@ -28,13 +28,16 @@ ALLOWED_CLASSES = {
     "Add",
     "AveragePooling2D",
     "BatchNormalization",
+    "CalibrationJitter",
     "Concatenate",
+    "ConcreteDropout",
     "Conv2D",
     "Cropping2D",
     "DTypePolicy",
     "Dense",
     "DepthwiseConv2D",
     "Dropout",
+    "EinsumDense",
     "Flatten",
     "Functional",
     "GlobalAveragePooling2D",
@@ -46,6 +49,7 @@ ALLOWED_CLASSES = {
     "MaxPooling2D",
     "Multiply",
     "NoiseChannel",
+    "Offset",
     "Ones",
     "ReLU",
     "Reshape",
@@ -67,7 +71,7 @@ class Network:
     name: str
     trunk: keras.Model
     passes: keras.Model
-    mask_rates: dict[str, tuple[int, float]]
+    mask_rates: dict[str, np.ndarray]
 
     @property
     def inputs(self) -> dict[str, str]:
@@ -81,26 +85,34 @@ class Network:
         on the device or on the batch; the first masks are the same for any `count`.
         """
         return {
-            layer: (stream(seed, f"mc_dropout/{self.name}/{layer}").random((count, 1, width)) >= rate).astype(
-                np.float32
-            )
-            for layer, (width, rate) in self.mask_rates.items()
+            layer: (
+                stream(seed, f"mc_dropout/{self.name}/{layer}").random((count, 1, len(rates))) >= rates
+            ).astype(np.float32)
+            for layer, rates in self.mask_rates.items()
         }
 
 
 class _Passes(keras.Model):
-    """The head under a row of masks: features (n, f), masks (t, 1, width) to (t, n, ...)."""
+    """The head under rows of masks: features (n, f), masks (c, t, 1, width), c rows of t, to (c, t, n, ...)."""
 
     def __init__(self, head: keras.Model):
         super().__init__(name="passes")
         self.head = head
 
     def call(self, inputs):
-        def one_pass(masks):
-            with fixed_masks(masks):
-                return self.head(inputs["features"], training=False)
+        features = inputs["features"]
 
-        return ops.map(one_pass, inputs["masks"])
+        def some_passes(masks):
+            count = ops.shape(next(iter(masks.values())))[0]
+
+            def each_stamp(mask):
+                return ops.reshape(ops.repeat(mask, ops.shape(features)[0], axis=1), (-1, mask.shape[-1]))
+
+            with fixed_masks({name: each_stamp(mask) for name, mask in masks.items()}):
+                out = self.head(ops.tile(features, (count, 1)), training=False)
+            return ops.reshape(out, (count, -1, *out.shape[1:]))
+
+        return ops.map(some_passes, inputs["masks"])
 
 
 def save_model(model: keras.Model, path: str | Path) -> None:
@@ -190,7 +202,7 @@ def split_network(model: keras.Model, name: str) -> Network:
     for part in (trunk, passes):
         # XLA's convolutions on CPUs are several times slower than oneDNN's
         part.compile(jit_compile=False if keras.config.backend() == "tensorflow" else "auto")
-    rates = {layer.name: (int(layer.input.shape[-1]), layer.rate) for layer in dropout_layers(passes.head)}
+    rates = {layer.name: layer.rates() for layer in dropout_layers(passes.head)}
     return Network(name, trunk, passes, rates)
 
 

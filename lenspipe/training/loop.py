@@ -14,7 +14,7 @@ import numpy as np
 from lenspipe.config import TrainSection
 from lenspipe.core.errors import LenspipeError
 from lenspipe.core.rng import derive_seed, stream
-from lenspipe.networks.losses import GaussianNLL
+from lenspipe.networks.losses import CovarianceNLL, GaussianNLL
 from lenspipe.simulate.live import LiveSet
 from lenspipe.training.batches import Batches, steps_per_epoch
 from lenspipe.training.board import write_board
@@ -164,7 +164,7 @@ def compile_model(model: keras.Model, task: str, settings: TrainSection, steps: 
             "weighted_metrics": [keras.metrics.MeanMetricWrapper(lens_loss, name="lens_loss", **smoothing)],
         }
     else:
-        loss, told = GaussianNLL(), {}
+        loss, told = CovarianceNLL() if settings.covariance else GaussianNLL(), {}
     # XLA's convolutions on CPUs are several times slower than oneDNN's
     jit = on_accelerator() if keras.config.backend() == "tensorflow" else "auto"
     model.compile(make_optimizer(settings, steps), loss=loss, jit_compile=jit, **told)

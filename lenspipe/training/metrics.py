@@ -1,17 +1,14 @@
-"""How good a network is: finder and regression metrics (science.md, sections 5 and 6)."""
+"""How good a detector is: finder metrics (science.md, section 5)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from scipy.stats import norm
 from sklearn.metrics import confusion_matrix, precision_recall_curve, roc_auc_score, roc_curve
 
 from lenspipe.training.bootstrap import F_BETA_SQUARED, bootstrap_errors, fpr_limits, spread, top_purity
-
-LEVELS = (0.5, 0.68, 0.9, 0.95)
 
 
 def roc_points(label: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -173,51 +170,3 @@ def _best_f_beta(label: np.ndarray, score: np.ndarray) -> tuple[float, float]:
     f = (1 + F_BETA_SQUARED) * precision * recall / np.where(bottom > 0, bottom, 1.0)
     best = int(np.argmax(f[:-1]))  # the last point has no threshold
     return float(f[best]), float(thresholds[best])
-
-
-def regressor_metrics(
-    oof: Mapping[str, np.ndarray], targets: Sequence[str], temperature: Mapping[str, float] | None = None
-) -> dict[str, dict[str, Any]]:
-    """Return the metrics of each target.
-
-    Parameters
-    ----------
-    oof : table or mapping
-        Columns ``<t>_true``, ``<t>`` (median), ``<t>_mean``, ``<t>_sigma``, ``<t>_truth`` (the last
-        three in transformed units), as written by `lenspipe.training.fit`.
-    temperature : mapping, optional
-        s of each target, by which its sigma is widened.
-
-    Returns
-    -------
-    dict
-        Per target, with f = (median - truth) / truth: ``bias`` = median f, ``scatter68`` = half the
-        central 68 % range of f, ``mean_abs_frac`` = mean |f|, ``outlier_frac`` = fraction beyond
-        3 scatter68 from the bias, ``coverage`` of central intervals, ``z_spread`` = rms z-score,
-        ``n_test``.
-    """
-    result = {}
-    for target in targets:
-        truth, median = (np.asarray(oof[name], np.float64) for name in (f"{target}_true", target))
-        f = (median - truth) / truth
-        low, bias, high = np.percentile(f, [16, 50, 84])
-        scatter = (high - low) / 2
-        z = z_scores(oof, target) / (temperature or {}).get(target, 1.0)
-        result[target] = {
-            "bias": float(bias),
-            "scatter68": float(scatter),
-            "mean_abs_frac": float(np.mean(np.abs(f))),
-            "outlier_frac": float(np.mean(np.abs(f - bias) > 3 * scatter)),
-            "coverage": {str(p): float(np.mean(np.abs(z) <= norm.ppf(0.5 + p / 2))) for p in LEVELS},
-            "z_spread": float(np.sqrt(np.mean(z**2))),
-            "n_test": len(truth),
-        }
-    return result
-
-
-def z_scores(oof: Mapping[str, np.ndarray], target: str) -> np.ndarray:
-    """Return (truth - mean) / sigma of a target, in transformed units, before calibration."""
-    truth, mean, sigma = (
-        np.asarray(oof[f"{target}_{part}"], np.float64) for part in ("truth", "mean", "sigma")
-    )
-    return (truth - mean) / sigma

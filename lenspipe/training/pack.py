@@ -130,7 +130,9 @@ def _check_same(source: Bundle, number: int, half: Path) -> None:
     answers = []
     for network in (source.networks()[number], load_network(half, half.stem)):
         features = network.trunk.predict_on_batch(stamps)
-        masks = {name: np.ones((1, 1, width), np.float32) for name, (width, _) in network.mask_rates.items()}
+        masks = {
+            name: np.ones((1, 1, 1, len(rates)), np.float32) for name, rates in network.mask_rates.items()
+        }
         answers.append(np.asarray(network.passes.predict_on_batch({"features": features, "masks": masks})))
     change = float(np.abs(answers[0] - answers[1]).max())
     if not change < _SAME:

@@ -18,6 +18,8 @@ from lenspipe.training.load import Network
 
 #: Batches are filled up at least to this: a matrix product of one row sums in another order.
 SMALLEST_BATCH = 8
+#: Stamps times passes that go through a head at once: enough that it is products that take the time, not calls.
+AT_ONCE = 16_384
 
 
 def run_passes(
@@ -32,8 +34,9 @@ def run_passes(
 
     The last axes are the head's: (2,) of a detector, (targets, 2) of a regressor.
     """
-    dropped = [network.draw_masks(mc_samples, seed) for network in networks]
     filled, count = max(batch_size, SMALLEST_BATCH), len(inputs["image"])
+    together = min(mc_samples, max(1, AT_ONCE // filled))
+    dropped = [_in_rows(network.draw_masks(mc_samples, seed), together) for network in networks]
     for start in range(0, count, batch_size):
         rows = slice(start, min(start + batch_size, count))
         outputs = []
@@ -47,8 +50,17 @@ def run_passes(
                 dtype=np.float32,
             )
             out = network.passes.predict_on_batch({"features": features, "masks": masks})
-            outputs.append(np.moveaxis(np.asarray(out), 0, 1)[: rows.stop - rows.start])
+            each = np.asarray(out).reshape(-1, filled, *out.shape[3:])[:mc_samples]
+            outputs.append(np.moveaxis(each, 0, 1)[: rows.stop - rows.start])
         yield rows, np.stack(outputs, axis=1)
+
+
+def _in_rows(masks: dict[str, np.ndarray], together: int) -> dict[str, np.ndarray]:
+    """Return masks (t, 1, width) in rows of so many (c, together, 1, width), the last filled up."""
+    return {
+        name: np.resize(mask, (-(-len(mask) // together), together, *mask.shape[1:]))
+        for name, mask in masks.items()
+    }
 
 
 def _turned(stamps: dict[str, np.ndarray], view: int) -> dict[str, np.ndarray]:

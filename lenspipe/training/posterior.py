@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from scipy.special import ndtr
 
 from lenspipe.networks.assemble import name_inputs
 from lenspipe.networks.losses import LOG_VARIANCE_RANGE
 from lenspipe.training.bundle import Bundle
 from lenspipe.training.load import Network
+from lenspipe.training.mixture import Mixture
 from lenspipe.training.passes import run_passes
 from lenspipe.training.targets import from_network, slope
 
@@ -24,7 +25,8 @@ class Posterior:
 
     `median`, `err_lo` = median - 16th, `err_hi` = 84th - median percentile, and the `aleatoric` and
     `epistemic` standard deviations are physical (arcsec, km/s or redshift). `mean` and `sigma` are the
-    moments in transformed units (log theta_e, log sigma_v, log1p z).
+    moments in transformed units (log theta_e, log sigma_v, log1p z), `correlation` (n, targets) is that with each
+    target there.
     """
 
     median: np.ndarray
@@ -34,6 +36,7 @@ class Posterior:
     epistemic: np.ndarray
     mean: np.ndarray
     sigma: np.ndarray
+    correlation: np.ndarray
 
 
 def sample_posteriors(
@@ -47,14 +50,21 @@ def sample_posteriors(
 ) -> dict[str, Posterior]:
     """Return the regressor's posterior of each target; parameters as for `lenspipe.training.scores.score_stamps`.
 
-    The posterior is the mixture of one Gaussian per network and pass in transformed units, widened about
-    its mean by the bundle's factor; its percentiles are found by bisection.
+    The posterior is the mixture of one Gaussian per network and pass in transformed units, moved and widened by the
+    bundle's calibration.
     """
     bundle.check_task("regressor")
     bundle.check_arrays(image, noise_sigma, mask)
-    scales = bundle.calibration["sigma_scale"]
     return posteriors_with(
-        bundle.networks(), bundle.targets, image, noise_sigma, mc_samples, seed, batch_size, scales, mask
+        bundle.networks(),
+        bundle.targets,
+        image,
+        noise_sigma,
+        mc_samples,
+        seed,
+        batch_size,
+        bundle.calibration,
+        mask,
     )
 
 
@@ -66,36 +76,58 @@ def posteriors_with(
     mc_samples: int,
     seed: int,
     batch_size: int,
-    scales: Mapping[str, float] | None = None,
+    calibration: Mapping[str, Any] | None = None,
     mask: np.ndarray | None = None,
 ) -> dict[str, Posterior]:
-    """Return the posteriors of networks that need not be a bundle; `scales` widen sigma per target."""
-    scale = np.array([(scales or {}).get(target, 1.0) for target in targets])
-    parts = np.empty((7, len(image), len(targets)))
+    """Return the posteriors of networks that need not be a bundle.
+
+    `calibration` may have, of each target, a ``line`` (a, b) that takes the mean m to a + b m, a ``sigma_scale`` by
+    which errors are widened, and the ``shares`` of the networks in the mixture; see `training.recalibrate`.
+    """
+    calibration, count = calibration or {}, len(targets)
+    line = np.array([calibration.get("line", {}).get(target, (0.0, 1.0)) for target in targets])
+    scale = np.array([calibration.get("sigma_scale", {}).get(target, 1.0) for target in targets])
+    even = np.full(len(networks), 1 / len(networks))
+    shares = np.array([calibration.get("shares", {}).get(target, even) for target in targets])
+    parts, correlation = np.empty((7, len(image), count)), np.empty((len(image), count, count))
     inputs = name_inputs(image, noise_sigma, mask)
     for rows, outputs in run_passes(networks, inputs, mc_samples, seed, batch_size):
-        means = outputs[..., 0].astype(np.float64).reshape(len(outputs), -1, len(targets))
-        variances = np.exp(np.clip(outputs[..., 1].astype(np.float64), *LOG_VARIANCE_RANGE)).reshape(
-            means.shape
-        )
+        passes = outputs.shape[2]
         # components last: a sum over them must not depend on how many stamps there are
-        parts[:, rows] = _summarise(_components_last(means), _components_last(variances), targets, scale)
-    return {target: Posterior(*parts[:, :, k].copy()) for k, target in enumerate(targets)}
+        values = np.ascontiguousarray(
+            np.moveaxis(outputs.astype(np.float64).reshape(len(outputs), -1, *outputs.shape[3:]), 1, -1)
+        )
+        variances, within = _spread_of(values[:, :, 1:])
+        mixture = Mixture(values[:, :, 0], variances, np.repeat(shares, passes, axis=1) / passes)
+        parts[:, rows] = _summarise(mixture, targets, line, scale)
+        correlation[rows] = mixture.correlate(within)
+    return {
+        target: Posterior(*parts[:, :, k].copy(), correlation[:, k].copy())
+        for k, target in enumerate(targets)
+    }
 
 
-def _components_last(values: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(np.moveaxis(values, 1, -1))
+def _spread_of(raw: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return the variances (n, targets, c) that raw outputs stand for, and their covariances (n, k, k, c) if any.
+
+    Raw outputs are log variances (n, targets, 1, c) or the squares of `networks.losses.CovarianceNLL` (n, k, k, c).
+    """
+    if raw.shape[2] == 1:
+        return np.exp(np.clip(raw[:, :, 0], *LOG_VARIANCE_RANGE)), None
+    raw = np.moveaxis(raw, -1, 1)
+    diagonal = np.einsum("...kk->...k", raw)
+    factor = np.tril(raw, -1)
+    np.einsum("...kk->...k", factor)[...] = np.exp(-0.5 * np.clip(diagonal, *LOG_VARIANCE_RANGE))
+    half = np.linalg.inv(factor)
+    covariance = np.moveaxis(np.swapaxes(half, -1, -2) @ half, 1, -1)
+    return np.ascontiguousarray(np.einsum("nkkc->nkc", covariance)), covariance
 
 
-def _summarise(
-    means: np.ndarray, variances: np.ndarray, targets: Sequence[str], scale: np.ndarray
-) -> np.ndarray:
-    """Return the fields of `Posterior` (7, n, targets) of components (n, targets, c)."""
-    mean = means.mean(axis=-1)
-    aleatoric = np.sqrt(variances.mean(axis=-1))  # law of total variance
-    epistemic = means.std(axis=-1)
-    sigma = np.hypot(aleatoric, epistemic)
-    low, middle, high = (mean + scale * (mixture_quantile(means, variances, p) - mean) for p in PERCENTILES)
+def _summarise(mixture: Mixture, targets: Sequence[str], line: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """Return the fields of `Posterior` but the last (7, n, targets)."""
+    mean, aleatoric, epistemic = mixture.mean(), mixture.aleatoric(), mixture.epistemic()
+    moved = line[:, 0] + line[:, 1] * mean
+    low, middle, high = (moved + scale * (mixture.quantile(p) - mean) for p in PERCENTILES)
     out = np.empty((7, *mean.shape))
     for k, target in enumerate(targets):
         median = from_network(middle[:, k], target)
@@ -106,25 +138,7 @@ def _summarise(
             from_network(high[:, k], target) - median,
             step * aleatoric[:, k],
             step * epistemic[:, k],
-            mean[:, k],
-            scale[k] * sigma[:, k],
+            moved[:, k],
+            scale[k] * np.hypot(aleatoric, epistemic)[:, k],
         )
     return out
-
-
-def mixture_quantile(means: np.ndarray, variances: np.ndarray, probability: float) -> np.ndarray:
-    """Return a quantile of equal-weight Gaussian mixtures, components (..., c) on the last axis.
-
-    A quantile lies within sqrt((1 - p) / p) or its inverse standard deviations of the mean (Cantelli);
-    24 bisections of that bracket leave 1e-6 of a standard deviation.
-    """
-    widths = np.sqrt(variances)
-    mean = means.mean(axis=-1)
-    total = np.sqrt(variances.mean(axis=-1) + means.var(axis=-1))
-    odds = probability / (1 - probability)
-    low, high = mean - total * odds**-0.5, mean + total * odds**0.5
-    for _ in range(24):
-        middle = 0.5 * (low + high)
-        below = ndtr((middle[..., None] - means) / widths).mean(axis=-1) < probability
-        low, high = np.where(below, middle, low), np.where(below, high, middle)
-    return 0.5 * (low + high)

@@ -25,7 +25,7 @@ from sklearn.preprocessing import StandardScaler
 
 from lenspipe.core.errors import InputError
 from lenspipe.core.rng import derive_seed, stream
-from lenspipe.networks.layers import SkySymmetry
+from lenspipe.networks.jitter import SkySymmetry
 
 FOLDS = 5
 #: Stamps of each kind: with 12 the AUC is known to +-0.1 (one sigma), which still tells 0.5 from 0.8; a network

@@ -17,6 +17,11 @@ TRANSFORMS: dict[str, tuple[str, str]] = {
 }
 
 
+def outputs_of(targets: int, covariance: bool) -> tuple[int, int]:
+    """Return the shape of a regressor's output for one stamp, see `networks.regressor.build_regressor`."""
+    return targets, 1 + targets if covariance else 2
+
+
 def _transform(target: str) -> str:
     try:
         return TRANSFORMS[target][1]

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from lenspipe.networks.layers import dropout_layers
+from lenspipe.networks.dropout import dropout_layers
 from lenspipe.networks.registry import ARCHITECTURES, build_network
 from lenspipe.training.load import load_model, save_model, split_network
 from lenspipe.training.scores import score_with

@@ -5,10 +5,8 @@ import pytest
 
 from lenspipe.report import figures
 from lenspipe.report.figures import (
-    DARK,
     LIGHT,
     draw_history,
-    draw_one_to_one,
     draw_roc,
     draw_scores,
     draw_slip,
@@ -25,17 +23,6 @@ def roc(n_folds=3):
     return {"fpr": FPR, "tpr_mean": tpr.mean(0), "tpr_std": tpr.std(0), "folds": folds}
 
 
-def regression(n):
-    true = RNG.uniform(0.5, 2.5, n)
-    return {
-        "true": true,
-        "median": true + RNG.normal(0, 0.1, n),
-        "err_lo": np.full(n, 0.1),
-        "err_hi": np.full(n, np.nan),
-        "unit": "arcsec",
-    }
-
-
 def slip(**changes):
     gamma = np.linspace(0.5, 1.5, 200)
     density = np.exp(-0.5 * ((gamma - 1) / 0.05) ** 2)
@@ -49,9 +36,6 @@ def slip(**changes):
         (draw_roc, (roc(1),)),
         (draw_scores, (RNG.uniform(size=9), RNG.uniform(size=9))),
         (draw_scores, (np.array([]), np.array([np.nan]))),
-        (draw_one_to_one, ("theta_e", regression(500))),
-        (draw_one_to_one, ("odd $name", regression(1))),
-        (draw_one_to_one, ("z_src", regression(0))),
         (draw_slip, (slip(),)),
         (draw_slip, (slip(posterior=None),)),
         (draw_slip, (slip(gamma_realizations=[]),)),
@@ -84,16 +68,6 @@ def test_roc_shows_every_fold_the_mean_and_its_spread():
     np.testing.assert_allclose(mean.get_ydata(), roc(4)["tpr_mean"][1:])
     band = ax.collections[0].get_paths()[0].vertices
     assert band[:, 1].max() > mean.get_ydata().max() - 1e-9
-
-
-def test_one_to_one_band_follows_the_data():
-    values = regression(4000)
-    values["median"] = values["true"] + 0.3  # a biased network must look biased
-    ax = draw_one_to_one("theta_e", values, DARK).axes[0]
-    (running,) = [line for line in ax.lines if line.get_label().startswith("median")]
-    x, y = running.get_data()
-    np.testing.assert_allclose(y - x, 0.3, atol=0.01)
-    assert ax.get_xlim() == ax.get_ylim()
 
 
 def test_slip_density_is_normalised_and_general_relativity_in_view():

@@ -7,7 +7,6 @@ from scipy.special import expit, logit
 from lenspipe.training.calibrate import (
     cross_calibrate,
     fit_calibration,
-    fit_sigma_scales,
     fit_temperature,
     lens_probability,
     measure_calibration,
@@ -62,16 +61,6 @@ def test_probability_keeps_the_order_of_scores_and_is_finite_at_the_ends():
     p = lens_probability(np.array([0.0, 0.2, 0.9, 1.0]), {"temperature": 2.0, "train_prior": 0.5}, 5e-4)
     assert np.all(np.diff(p) > 0)
     assert np.all((p >= 0) & (p <= 1))
-
-
-def test_sigma_scale_is_the_rms_z_score():
-    rng = np.random.default_rng(0)
-    oof = {
-        "z_src_truth": rng.normal(0, 0.3, 10_000),
-        "z_src_mean": np.zeros(10_000),
-        "z_src_sigma": np.full(10_000, 0.1),
-    }
-    np.testing.assert_allclose(fit_sigma_scales(oof, ["z_src"])["z_src"], 3.0, rtol=0.03)
 
 
 def overconfident(n, power=3.0, seed=0):

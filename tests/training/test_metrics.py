@@ -5,7 +5,6 @@ from sklearn.metrics import fbeta_score, roc_auc_score
 
 from lenspipe.training.metrics import (
     detector_metrics,
-    regressor_metrics,
     roc_by_threshold,
     roc_curves,
     score_metrics,
@@ -88,36 +87,6 @@ def test_roc_curves_are_steps_from_some_lenses_to_all(oof):
     k0 = oof["fold"] == 0
     assert curves["tpr"][0, 0] == _tpr_with_at_most(oof["label"][k0], oof["score"][k0], 0)
     np.testing.assert_allclose(curves["tpr_mean"], curves["tpr"].mean(axis=0))
-
-
-def _regression(n=20_000, spread=1.0):
-    rng = np.random.default_rng(1)
-    truth = rng.uniform(-0.5, 0.8, n)
-    mean = truth + rng.normal(0.02, 0.1, n)
-    return {
-        "theta_e_true": np.exp(truth),
-        "theta_e": np.exp(mean),
-        "theta_e_truth": truth,
-        "theta_e_mean": mean,
-        "theta_e_sigma": np.full(n, 0.1 / spread),
-    }
-
-
-def test_regression_metrics_recover_what_was_put_in():
-    got = regressor_metrics(_regression(), ["theta_e"])["theta_e"]
-    np.testing.assert_allclose(got["bias"], np.expm1(0.02), atol=0.003)
-    np.testing.assert_allclose(got["scatter68"], 0.1 * np.exp(0.02), atol=0.003)
-    assert got["n_test"] == 20_000
-    assert got["outlier_frac"] < 0.01
-    for level, value in got["coverage"].items():
-        assert abs(value - float(level)) < 0.02
-
-
-def test_coverage_is_mended_by_the_temperature():
-    raw = regressor_metrics(_regression(spread=2.0), ["theta_e"])["theta_e"]
-    mended = regressor_metrics(_regression(spread=2.0), ["theta_e"], {"theta_e": 2.0})["theta_e"]
-    assert raw["coverage"]["0.68"] < 0.45
-    assert abs(mended["coverage"]["0.68"] - 0.68) < 0.02
 
 
 def test_rates_by_threshold_are_means_over_folds(oof):

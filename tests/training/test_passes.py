@@ -1,6 +1,6 @@
 import numpy as np
 
-from lenspipe.networks.layers import dropout_layers
+from lenspipe.networks.dropout import dropout_layers
 
 
 def test_masks_drop_the_rate_of_their_layer_and_grow_with_the_passes(detector):
@@ -11,3 +11,17 @@ def test_masks_drop_the_rate_of_their_layer_and_grow_with_the_passes(detector):
     assert abs(masks.mean() - (1 - layer.rate)) < 0.005
     np.testing.assert_array_equal(network.draw_masks(10, seed=1)[layer.name], masks[:10])
     assert not np.array_equal(detector.networks()[1].draw_masks(10, seed=1)[layer.name], masks[:10])
+
+
+def test_passes_are_the_same_however_many_go_through_the_head_at_once(detector, data, monkeypatch):
+    from lenspipe.training import passes
+    from lenspipe.training.datasets import load_stamps
+
+    stamps = load_stamps(data).inputs(slice(0, 5))
+    ((_, whole),) = passes.run_passes(detector.networks(), stamps, 7, 1, 8)
+    assert whole.shape == (5, 2, 7, 2)
+    monkeypatch.setattr(passes, "AT_ONCE", 24)
+    ((_, thirds),) = passes.run_passes(detector.networks(), stamps, 7, 1, 8)
+    np.testing.assert_allclose(thirds, whole, rtol=1e-6)
+    ((_, fewer),) = passes.run_passes(detector.networks(), stamps, 3, 1, 8)
+    np.testing.assert_allclose(fewer, whole[:, :, :3], rtol=1e-6)

@@ -1,9 +1,8 @@
 import numpy as np
 import pytest
-from scipy.stats import norm
 
 from lenspipe.training.datasets import load_stamps
-from lenspipe.training.posterior import mixture_quantile, sample_posteriors
+from lenspipe.training.posterior import _spread_of, posteriors_with, sample_posteriors
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +28,10 @@ def test_errors_are_positive_and_widen_with_calibration(regressor, stamps):
     image, noise = stamps.image[:8], stamps.noise_sigma[:8]
     wide = dataclasses.replace(
         regressor,
-        calibration={"sigma_scale": {t: 2 * s for t, s in regressor.calibration["sigma_scale"].items()}},
+        calibration={
+            **regressor.calibration,
+            "sigma_scale": {t: 2 * s for t, s in regressor.calibration["sigma_scale"].items()},
+        },
     )
     one, two = (sample_posteriors(b, image, noise, 6)["theta_e"] for b in (regressor, wide))
     for name in ("err_lo", "err_hi", "aleatoric", "epistemic"):
@@ -39,10 +41,39 @@ def test_errors_are_positive_and_widen_with_calibration(regressor, stamps):
     np.testing.assert_array_equal(two.mean, one.mean)
 
 
-@pytest.mark.parametrize("probability", [0.16, 0.5, 0.84])
-def test_mixture_quantiles_invert_the_mixture(probability):
+def test_a_network_without_a_share_has_no_say(regressor, stamps):
+    args = stamps.image[:6], stamps.noise_sigma[:6], 8, 1, 8
+    networks, targets = regressor.networks(), regressor.targets
+    alone = posteriors_with(networks[:1], targets, *args)
+    mixed = posteriors_with(networks, targets, *args, {"shares": {t: [1.0, 0.0] for t in targets}})
+    for name in ("median", "err_lo", "epistemic", "mean"):
+        np.testing.assert_allclose(
+            getattr(mixed["theta_e"], name), getattr(alone["theta_e"], name), rtol=1e-6, err_msg=name
+        )
+
+
+def test_the_line_moves_the_mean_and_leaves_the_width(regressor, stamps):
+    args = regressor.networks(), regressor.targets, stamps.image[:6], stamps.noise_sigma[:6], 8, 1, 8
+    raw = posteriors_with(*args)["theta_e"]
+    moved = posteriors_with(*args, {"line": {"theta_e": [0.1, 1.2]}})["theta_e"]
+    np.testing.assert_allclose(moved.mean, 0.1 + 1.2 * raw.mean)
+    np.testing.assert_allclose(moved.sigma, raw.sigma)
+    shift = moved.mean - raw.mean
+    np.testing.assert_allclose(np.log(moved.median), np.log(raw.median) + shift)
+
+
+def test_a_full_covariance_tells_correlations_and_the_same_variances_where_there_are_none():
     rng = np.random.default_rng(0)
-    means, variances = rng.normal(0, 2, (5, 3, 7)), rng.uniform(0.01, 4, (5, 3, 7))
-    at = mixture_quantile(means, variances, probability)
-    below = norm.cdf(at[..., None], means, np.sqrt(variances)).mean(axis=-1)
-    np.testing.assert_allclose(below, probability, atol=1e-5)
+    log_variance = rng.normal(size=(4, 3, 5))
+    plain, none = _spread_of(log_variance[:, :, None])
+    assert none is None
+    square = np.einsum("nkc,kj->nkjc", log_variance, np.eye(3))
+    variances, covariances = _spread_of(square)
+    np.testing.assert_allclose(variances, plain)
+    np.testing.assert_allclose(np.einsum("nkkc->nkc", covariances), plain)
+    square[:, 2, 0] = 0.7  # below the diagonal: targets 0 and 2 are correlated
+    variances, covariances = _spread_of(square)
+    factor = np.diag(np.exp(-0.5 * np.diag(square[1, :, :, 2])))
+    factor[2, 0] = 0.7
+    np.testing.assert_allclose(covariances[1, :, :, 2], np.linalg.inv(factor @ factor.T))
+    np.testing.assert_allclose(variances[1, :, 2], np.diag(np.linalg.inv(factor @ factor.T)))
