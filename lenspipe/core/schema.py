@@ -29,6 +29,7 @@ class Flag(IntFlag):
     NO_WCS = 512
     DUPLICATE = 1024
     POINT_LIKE = 2048
+    UNLIKE_TRAINING = 4096
 
 
 FLAGS: dict[Flag, str] = {
@@ -44,6 +45,7 @@ FLAGS: dict[Flag, str] = {
     Flag.NO_WCS: "the image has no sky coordinates; ra and dec are NaN",
     Flag.DUPLICATE: "the same object is scored in another tile, whose row is the one ranked",
     Flag.POINT_LIKE: "no larger than the PSF in the detection band: most likely a star or a quasar",
+    Flag.UNLIKE_TRAINING: "unlike what the regressor was trained on (novelty above 1): do not trust its numbers",
 }
 
 
@@ -66,6 +68,14 @@ _TARGETS = {
     "q": ("", "phys.size.axisRatio", "axis ratio of the lens mass"),
     "phi": ("deg", "pos.posAng", "position angle of the lens mass, East of North in (-90, 90]"),
 }
+
+_NOVELTY = Column(
+    "novelty",
+    "f4",
+    "",
+    "stat.fit.goodness",
+    "distance of the network's features from those of its training, in units of that of the most unlike hundredth",
+)
 
 _IDENTITY = (
     Column("name", "str", "", "meta.id;meta.main", "IAU-style designation, truncated"),
@@ -106,7 +116,7 @@ def target_columns(targets: Sequence[str]) -> list[Column]:
                 f"{target}_epistemic", "f4", unit, f"stat.error;{base}", "error from the network's ignorance"
             ),
         ]
-    return columns
+    return [*columns, _NOVELTY] if columns else []
 
 
 _BAND_UCD = {

@@ -45,6 +45,7 @@ class _Card(BaseModel):
     stamp_size: int = Field(gt=0, strict=True)
     targets: dict[str, str]
     weights: dict[_FileName, str] = Field(min_length=1)
+    familiar: dict[Annotated[str, Field(pattern=r"^[\w.-]+\.npz$")], str] = {}
     folds: list[dict[str, Any]] = Field(min_length=1)
     training: _Training
     calibration: Mapping[str, Any]

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from lenspipe.config import TARGETS, Config, config_hash, settings_of
-from lenspipe.core.schema import catalog_columns
+from lenspipe.core.schema import Flag, catalog_columns
 from lenspipe.core.survey import load_survey
 from lenspipe.core.types import Done, Quarantined, Stage, Unit
 from lenspipe.core.version import code_version
@@ -146,6 +146,9 @@ def _add_posteriors(objects, posteriors) -> None:
             values = np.full(len(objects), np.nan, np.float32)
             values[rows] = posteriors[name]
             objects[name] = values
+    if "novelty" in posteriors.colnames:
+        unlike = rows[np.asarray(posteriors["novelty"]) > 1]
+        objects["flags"][unlike] |= int(Flag.UNLIKE_TRAINING)
 
 
 STAGE = Stage(

@@ -116,21 +116,20 @@ def _describe_detector(metrics: dict[str, Any]) -> list[str]:
 
 def _evaluate_regressor(bundle, stamps, mc_samples: int, seed: int):
     from lenspipe.core.schema import target_columns
-    from lenspipe.training.posterior import sample_posteriors
+    from lenspipe.training.posterior import WITH_MOMENTS, sample_posteriors
     from lenspipe.training.recalibrate import LEVELS, before_calibration
     from lenspipe.training.regression import look_closer, regressor_metrics
     from lenspipe.training.targets import to_network
 
     posteriors = sample_posteriors(bundle, **stamps.inputs(), mc_samples=max(2, mc_samples), seed=seed)
-    names, table = list(posteriors), stamps.traits()
+    names, table = list(posteriors.by_target), stamps.traits()
     table.remove_columns([name for name in ("theta_e",) if name in table.colnames])
     true = stamps.targets(names)
     transformed = to_network(true, names)
-    for k, (target, posterior) in enumerate(posteriors.items()):
+    for k, target in enumerate(names):
         table[f"{target}_true"], table[f"{target}_truth"] = true[:, k], transformed[:, k]
-        table[target] = posterior.median
-        for part in ("err_lo", "err_hi", "aleatoric", "epistemic", "mean", "sigma"):
-            table[f"{target}_{part}"] = getattr(posterior, part)
+    for name, values in posteriors.columns(WITH_MOMENTS).items():
+        table[name] = values
     conformal = bundle.calibration["conformal"]
     factors = {target: np.array([conformal[target][str(level)] for level in LEVELS]) for target in names}
     metrics = regressor_metrics(table, names, factors, before_calibration(table, names, bundle.calibration))

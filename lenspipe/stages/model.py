@@ -70,7 +70,7 @@ def _sample(bundle, shard: Shard, config: Config):
     from lenspipe.training.posterior import sample_posteriors
 
     bundle.check(shard.bands, shard.pixel_scale, shard.image.shape[1])
-    section, table = config.model, Table()
+    section = config.model
     posteriors = sample_posteriors(
         bundle,
         shard.image,
@@ -80,11 +80,7 @@ def _sample(bundle, shard: Shard, config: Config):
         section.batch_size,
         shard.mask,
     )
-    for target, posterior in posteriors.items():
-        table[target] = posterior.median
-        for part in ("err_lo", "err_hi", "aleatoric", "epistemic"):
-            table[f"{target}_{part}"] = getattr(posterior, part)
-    return table
+    return Table(posteriors.columns())
 
 
 STAGE = Stage(

@@ -114,10 +114,8 @@ def _add_posteriors(table, bundle, shard, mc_samples: int, seed: int) -> None:
 
     stamps = (shard.image, shard.noise_sigma)
     posteriors = sample_posteriors(bundle, *stamps, max(2, mc_samples), seed, 64, shard.mask)
-    for target, posterior in posteriors.items():
-        table[target] = posterior.median
-        for part in ("err_lo", "err_hi", "aleatoric", "epistemic"):
-            table[f"{target}_{part}"] = getattr(posterior, part)
+    for name, values in posteriors.columns().items():
+        table[name] = values
 
 
 def _add_scores(table, bundles, shard, mc_samples: int, seed: int, survey: str) -> None:

@@ -130,7 +130,7 @@ def survey_of(data: str | Path, given: str = "") -> str:
 
 def gather(config: Config, store: Store) -> Done:
     """Join the folds of each network into a bundle: metrics, calibration, out-of-fold scores."""
-    from lenspipe.training.bundle import write_bundle
+    from lenspipe.training.ensemble import write_bundle
 
     prior = load_survey(config.survey).lens_prior
     outputs: list[Path] = []

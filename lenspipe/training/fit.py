@@ -11,11 +11,12 @@ A job is a JSON-able dict::
      "mc_samples": optional, dropout passes of the out-of-fold predictions,
      "until": optional, stop after so many epochs, to be gone on with}
 
-It leaves ``fold-<k>.keras`` (float32), ``fold-<k>.oof.parquet``, ``fold-<k>.history.csv`` and, last,
-``fold-<k>.json``. After each epoch ``fold-<k>.checkpoint.npz`` holds the whole state; all that is random
-is keyed by (seed, fold, epoch), so that a training that was killed ends with the weights of one that was
-not. The last epoch's weights are kept: the learning rate has fallen to zero, and to choose the best epoch
-on the held-out fold, which `patience` does, makes its out-of-fold scores a little too good.
+It leaves ``fold-<k>.keras`` (float32), ``fold-<k>.oof.parquet``, ``fold-<k>.history.csv``, of a regressor
+``fold-<k>.familiar.npz``, and, last, ``fold-<k>.json``. After each epoch ``fold-<k>.checkpoint.npz`` holds the
+whole state; all that is random is keyed by (seed, fold, epoch), so that a training that was killed ends with
+the weights of one that was not. The last epoch's weights are kept: the learning rate has fallen to zero, and to
+choose the best epoch on the held-out fold, which `patience` does, makes its out-of-fold scores a little too
+good.
 """
 
 from __future__ import annotations
@@ -29,7 +30,6 @@ from typing import Any
 
 import keras
 import numpy as np
-from astropy.table import Table
 
 from lenspipe.config import TrainSection
 from lenspipe.core.errors import InputError
@@ -41,15 +41,15 @@ from lenspipe.networks.registry import build_network, find_architecture
 from lenspipe.training.batchnorm import fuse_batch_norms
 from lenspipe.training.datasets import StampSet
 from lenspipe.training.devices import over_devices
+from lenspipe.training.familiarity import save_familiarity
 from lenspipe.training.folds import assign_folds, quantile_strata
+from lenspipe.training.heldout import predict_held_out
 from lenspipe.training.kinds import label_kinds
 from lenspipe.training.live import pack_stamps
-from lenspipe.training.load import save_model, split_network
+from lenspipe.training.load import save_model
 from lenspipe.training.loop import Fold, OnEpoch, is_over
 from lenspipe.training.loop import train as train_epochs
-from lenspipe.training.posterior import posteriors_with
 from lenspipe.training.precision import choose_precision, dtype_policy
-from lenspipe.training.scores import score_with
 from lenspipe.training.sets import load_training
 from lenspipe.training.start import start_from
 from lenspipe.training.targets import to_network
@@ -106,9 +106,12 @@ def fit_fold(job: Mapping[str, Any], on_epoch: OnEpoch | None = None) -> dict[st
         saved = build()
     saved.set_weights(model.get_weights())
 
-    rows = _predict_held_out(saved, name, stamps, held_out, job, settings)
+    passes = job.get("mc_samples", OOF_PASSES[task])
+    rows, familiarity = predict_held_out(saved, part, settings, passes, job["seed"])
     save_model(saved, folder / f"{name}.keras")
     write_table(rows, folder / f"{name}.oof.parquet")
+    if familiarity is not None:
+        save_familiarity(familiarity, folder / f"{name}.familiar.npz")
     _write_history(folder / f"{name}.history.csv", state.history)
     result = {
         "key": key,
@@ -135,6 +138,8 @@ def fit_fold(job: Mapping[str, Any], on_epoch: OnEpoch | None = None) -> dict[st
         "train_seconds": round(state.seconds, 1),
         "weights_hash": digest(folder / f"{name}.keras"),
     }
+    if familiarity is not None:
+        result["familiar_hash"] = digest(folder / f"{name}.familiar.npz")
     write_json(folder / f"{name}.json", result)
     (folder / f"{name}.checkpoint.npz").unlink(missing_ok=True)
     for leftover in folder.glob(f".{name}.*.part*"):  # of attempts that were killed while writing
@@ -183,39 +188,6 @@ def _builder(
     )
 
 
-def _predict_held_out(
-    model: keras.Model,
-    name: str,
-    stamps: StampSet,
-    rows: np.ndarray,
-    job: Mapping[str, Any],
-    settings: TrainSection,
-) -> Table:
-    """Return the out-of-fold rows, predicted as a bundle predicts."""
-    table = stamps.traits()[rows]
-    if job["task"] == "regressor":  # the true theta_e stands among the targets
-        table.remove_columns([name for name in ("theta_e",) if name in table.colnames])
-    table["fold"] = np.full(len(rows), job["fold"], np.int64)
-    network = split_network(model, name)
-    inputs = stamps.inputs(rows)
-    passes = job.get("mc_samples", OOF_PASSES[job["task"]])
-    how = {"mc_samples": passes, "seed": job["seed"], "batch_size": settings.batch_size}
-    if job["task"] == "detector":
-        table["label"] = stamps.labels()[rows]
-        table["score"], table["score_err"], _ = score_with([network], **inputs, **how, views=settings.views)
-        return table
-    true = stamps.targets(settings.targets)[rows]
-    truth = to_network(true, settings.targets)
-    found = posteriors_with([network], settings.targets, **inputs, **how)
-    for k, target in enumerate(settings.targets):
-        table[f"{target}_true"], table[f"{target}_truth"] = true[:, k], truth[:, k]
-        posterior = found[target]
-        table[target] = posterior.median
-        for part in ("err_lo", "err_hi", "aleatoric", "epistemic", "mean", "sigma"):
-            table[f"{target}_{part}"] = getattr(posterior, part)
-    return table
-
-
 def _job_key(job: Mapping[str, Any], settings: TrainSection, stamps: StampSet) -> str:
     """Return a hash of all that the weights depend on but the number of threads."""
     # of the code only what trains: a change of the report must not throw days of training away
@@ -245,7 +217,8 @@ def _read_finished(path: Path, key: str) -> dict[str, Any] | None:
         same = result["key"] == key and digest(weights) == result["weights_hash"]
     except (OSError, ValueError, KeyError):
         return None
-    others = (path.with_suffix(".oof.parquet"), path.with_suffix(".history.csv"))
+    endings = (".oof.parquet", ".history.csv", *((".familiar.npz",) if "familiar_hash" in result else ()))
+    others = [path.with_suffix(ending) for ending in endings]
     return result if same and all(other.is_file() for other in others) else None
 
 

@@ -58,10 +58,14 @@ def pack_bundle(
         raise InputError(f"{target} holds a model already; choose another folder")
     target.mkdir(parents=True, exist_ok=True)
     names = []
+    familiar = []
     for k, number in enumerate(numbers):
         names.append(f"fold-{k}.keras")
         halve_weights(source.weights[number], target / names[-1])
         _check_same(source, number, target / names[-1])
+        if "familiar" in source.card:
+            familiar.append(f"fold-{k}.familiar.npz")
+            shutil.copyfile(source.path / f"fold-{number}.familiar.npz", target / familiar[-1])
     for name in ("metrics.json", "history.csv", "oof.parquet"):
         shutil.copyfile(source.path / name, target / name)
     card = {**read_card(source.path), **(facts or {})}
@@ -73,6 +77,7 @@ def pack_bundle(
         "description": description or card["description"],
         "packed": {"dtype": "float16", "folds": numbers},
         "weights": {name: digest(target / name) for name in names},
+        **({"familiar": {name: digest(target / name) for name in familiar}} if familiar else {}),
     }
     write_json(target / "bundle.json", card)  # last: without it a folder is no model
     return load_bundle(target)

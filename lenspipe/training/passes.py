@@ -29,17 +29,17 @@ def run_passes(
     seed: int,
     batch_size: int,
     views: int = 1,
-) -> Iterator[tuple[slice, np.ndarray]]:
-    """Yield, batch by batch, (rows, outputs); outputs are (n, networks, passes, ...).
+) -> Iterator[tuple[slice, np.ndarray, list[np.ndarray]]]:
+    """Yield, batch by batch, (rows, outputs, features); outputs are (n, networks, passes, ...).
 
-    The last axes are the head's: (2,) of a detector, (targets, 2) of a regressor.
+    The last axes are the head's: (2,) of a detector, (targets, 2) of a regressor. Features are (n, f) of each network.
     """
     filled, count = max(batch_size, SMALLEST_BATCH), len(inputs["image"])
     together = min(mc_samples, max(1, AT_ONCE // filled))
     dropped = [_in_rows(network.draw_masks(mc_samples, seed), together) for network in networks]
     for start in range(0, count, batch_size):
         rows = slice(start, min(start + batch_size, count))
-        outputs = []
+        outputs, seen, length = [], [], min(batch_size, count - start)
         for network, masks in zip(networks, dropped, strict=True):
             stamps = {
                 name: _filled(inputs[name][rows], filled, dtype) for name, dtype in network.inputs.items()
@@ -51,8 +51,9 @@ def run_passes(
             )
             out = network.passes.predict_on_batch({"features": features, "masks": masks})
             each = np.asarray(out).reshape(-1, filled, *out.shape[3:])[:mc_samples]
-            outputs.append(np.moveaxis(each, 0, 1)[: rows.stop - rows.start])
-        yield rows, np.stack(outputs, axis=1)
+            outputs.append(np.moveaxis(each, 0, 1)[:length])
+            seen.append(features[:length])
+        yield rows, np.stack(outputs, axis=1), seen
 
 
 def _in_rows(masks: dict[str, np.ndarray], together: int) -> dict[str, np.ndarray]:

@@ -11,12 +11,16 @@ import numpy as np
 from lenspipe.networks.assemble import name_inputs
 from lenspipe.networks.losses import LOG_VARIANCE_RANGE
 from lenspipe.training.bundle import Bundle
+from lenspipe.training.familiarity import Familiarity, mean_novelty
 from lenspipe.training.load import Network
 from lenspipe.training.mixture import Mixture
 from lenspipe.training.passes import run_passes
 from lenspipe.training.targets import from_network, slope
 
 PERCENTILES = (0.16, 0.50, 0.84)
+#: What a catalog tells of a target beside its median, and what a calibration needs too.
+CATALOGUED = ("err_lo", "err_hi", "aleatoric", "epistemic")
+WITH_MOMENTS = (*CATALOGUED, "mean", "sigma")
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,31 @@ class Posterior:
     correlation: np.ndarray
 
 
+@dataclass(frozen=True)
+class Posteriors:
+    """Posteriors of all targets, by name, and how unlike the training each stamp is (n,): above 1 = unlike.
+
+    `novelty` is NaN where the networks know nothing of their training.
+    """
+
+    by_target: dict[str, Posterior]
+    novelty: np.ndarray
+
+    def __getitem__(self, target: str) -> Posterior:
+        return self.by_target[target]
+
+    def columns(self, parts: Sequence[str] = CATALOGUED) -> dict[str, np.ndarray]:
+        """Return columns for a table: ``<target>``, ``<target>_<part>``, ``novelty``."""
+        return {
+            name: values
+            for target, posterior in self.by_target.items()
+            for name, values in (
+                (target, posterior.median),
+                *((f"{target}_{part}", getattr(posterior, part)) for part in parts),
+            )
+        } | {"novelty": self.novelty}
+
+
 def sample_posteriors(
     bundle: Bundle,
     image: np.ndarray,
@@ -47,7 +76,7 @@ def sample_posteriors(
     seed: int = 0,
     batch_size: int = 64,
     mask: np.ndarray | None = None,
-) -> dict[str, Posterior]:
+) -> Posteriors:
     """Return the regressor's posterior of each target; parameters as for `lenspipe.training.scores.score_stamps`.
 
     The posterior is the mixture of one Gaussian per network and pass in transformed units, moved and widened by the
@@ -65,6 +94,7 @@ def sample_posteriors(
         batch_size,
         bundle.calibration,
         mask,
+        bundle.familiarities(),
     )
 
 
@@ -78,11 +108,13 @@ def posteriors_with(
     batch_size: int,
     calibration: Mapping[str, Any] | None = None,
     mask: np.ndarray | None = None,
-) -> dict[str, Posterior]:
+    familiar: Sequence[Familiarity] = (),
+) -> Posteriors:
     """Return the posteriors of networks that need not be a bundle.
 
-    `calibration` may have, of each target, a ``line`` (a, b) that takes the mean m to a + b m, a ``sigma_scale`` by
-    which errors are widened, and the ``shares`` of the networks in the mixture; see `training.recalibrate`.
+    `familiar` is what each of them knows of its training. `calibration` may have, of each target, a ``line`` (a, b)
+    that takes the mean m to a + b m, a ``sigma_scale`` by which errors are widened, and the ``shares`` of the
+    networks in the mixture; see `training.recalibrate`.
     """
     calibration, count = calibration or {}, len(targets)
     line = np.array([calibration.get("line", {}).get(target, (0.0, 1.0)) for target in targets])
@@ -90,8 +122,8 @@ def posteriors_with(
     even = np.full(len(networks), 1 / len(networks))
     shares = np.array([calibration.get("shares", {}).get(target, even) for target in targets])
     parts, correlation = np.empty((7, len(image), count)), np.empty((len(image), count, count))
-    inputs = name_inputs(image, noise_sigma, mask)
-    for rows, outputs in run_passes(networks, inputs, mc_samples, seed, batch_size):
+    inputs, novelty = name_inputs(image, noise_sigma, mask), np.empty(len(image))
+    for rows, outputs, features in run_passes(networks, inputs, mc_samples, seed, batch_size):
         passes = outputs.shape[2]
         # components last: a sum over them must not depend on how many stamps there are
         values = np.ascontiguousarray(
@@ -101,10 +133,14 @@ def posteriors_with(
         mixture = Mixture(values[:, :, 0], variances, np.repeat(shares, passes, axis=1) / passes)
         parts[:, rows] = _summarise(mixture, targets, line, scale)
         correlation[rows] = mixture.correlate(within)
-    return {
-        target: Posterior(*parts[:, :, k].copy(), correlation[:, k].copy())
-        for k, target in enumerate(targets)
-    }
+        novelty[rows] = mean_novelty(familiar, features)
+    return Posteriors(
+        {
+            target: Posterior(*parts[:, :, k].copy(), correlation[:, k].copy())
+            for k, target in enumerate(targets)
+        },
+        novelty,
+    )
 
 
 def _spread_of(raw: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:

@@ -118,7 +118,7 @@ def _score(
     """Return the mean over the passes of each network's score and of its square (n, networks)."""
     mean = np.empty((len(inputs["image"]), len(networks)))
     square = np.empty_like(mean)
-    for rows, outputs in run_passes(networks, inputs, mc_samples, seed, batch_size, views):
+    for rows, outputs, _ in run_passes(networks, inputs, mc_samples, seed, batch_size, views):
         # 1 - p(non-lens) in float64: near 1 a float32 softmax would make ties of different objects
         nonlens = outputs[..., 0].astype(np.float64)
         lens = np.where(nonlens < 0.5, 1 - nonlens, outputs[..., 1])

@@ -8,7 +8,8 @@ from astropy.table import Table
 
 from lenspipe.io.shards import Shard, list_shards, read_shard, shard_name, write_shard
 from lenspipe.io.tables import read_table, write_table
-from lenspipe.training.bundle import Bundle, write_bundle
+from lenspipe.training.bundle import Bundle
+from lenspipe.training.ensemble import write_bundle
 from lenspipe.training.worker import run_fold
 
 BANDS = ("g", "r", "i")

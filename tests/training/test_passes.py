@@ -18,10 +18,11 @@ def test_passes_are_the_same_however_many_go_through_the_head_at_once(detector, 
     from lenspipe.training.datasets import load_stamps
 
     stamps = load_stamps(data).inputs(slice(0, 5))
-    ((_, whole),) = passes.run_passes(detector.networks(), stamps, 7, 1, 8)
+    ((_, whole, features),) = passes.run_passes(detector.networks(), stamps, 7, 1, 8)
     assert whole.shape == (5, 2, 7, 2)
+    assert [part.shape for part in features] == [(5, 512)] * 2
     monkeypatch.setattr(passes, "AT_ONCE", 24)
-    ((_, thirds),) = passes.run_passes(detector.networks(), stamps, 7, 1, 8)
+    ((_, thirds, _),) = passes.run_passes(detector.networks(), stamps, 7, 1, 8)
     np.testing.assert_allclose(thirds, whole, rtol=1e-6)
-    ((_, fewer),) = passes.run_passes(detector.networks(), stamps, 3, 1, 8)
+    ((_, fewer, _),) = passes.run_passes(detector.networks(), stamps, 3, 1, 8)
     np.testing.assert_allclose(fewer, whole[:, :, :3], rtol=1e-6)
