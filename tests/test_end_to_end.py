@@ -92,6 +92,9 @@ def test_a_run_leaves_what_the_contract_says(chain):
         assert list(table["name"]) == list(tables[0]["name"])
     assert np.all(np.diff(tables[0]["score"]) <= 0)
     assert np.isfinite(tables[0]["theta_e"]).all()
+    assert np.all(tables[0]["theta_e_lo95"] < tables[0]["theta_e_hi95"])
+    assert np.array_equal(tables[0]["novelty"] > 1, (np.asarray(tables[0]["flags"]) & 4096) > 0)
+    assert np.all(tables[0]["novelty"] > 0)
     assert set(tables[0]["run_id"]) == {record["run_id"]}
     slip = json.loads((chain / "slip/slip.json").read_text())
     assert {

@@ -111,6 +111,12 @@ def target_columns(targets: Sequence[str]) -> list[Column]:
             Column(target, "f4", unit, ucd, f"{text}, posterior median"),
             Column(f"{target}_err_lo", "f4", unit, f"stat.error;{base}", "median minus 16th percentile"),
             Column(f"{target}_err_hi", "f4", unit, f"stat.error;{base}", "84th percentile minus median"),
+            Column(
+                f"{target}_lo95", "f4", unit, f"{base};stat.min", "lower end of the conformal 95 % interval"
+            ),
+            Column(
+                f"{target}_hi95", "f4", unit, f"{base};stat.max", "upper end of the conformal 95 % interval"
+            ),
             Column(f"{target}_aleatoric", "f4", unit, f"stat.error;{base}", "error from the data's noise"),
             Column(
                 f"{target}_epistemic", "f4", unit, f"stat.error;{base}", "error from the network's ignorance"

@@ -19,8 +19,8 @@ from lenspipe.training.targets import from_network, slope
 
 PERCENTILES = (0.16, 0.50, 0.84)
 #: What a catalog tells of a target beside its median, and what a calibration needs too.
-CATALOGUED = ("err_lo", "err_hi", "aleatoric", "epistemic")
-WITH_MOMENTS = (*CATALOGUED, "mean", "sigma")
+CATALOGUED = ("err_lo", "err_hi", "lo95", "hi95", "aleatoric", "epistemic")
+WITH_MOMENTS = ("err_lo", "err_hi", "aleatoric", "epistemic", "mean", "sigma")
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,8 @@ class Posterior:
     """Of one target for each stamp (n,), float64.
 
     `median`, `err_lo` = median - 16th, `err_hi` = 84th - median percentile, and the `aleatoric` and
-    `epistemic` standard deviations are physical (arcsec, km/s or redshift). `mean` and `sigma` are the
+    `epistemic` standard deviations are physical (arcsec, km/s or redshift); so are `lo95` and `hi95`, the ends of the
+    split-conformal 95 % interval (NaN without a calibration). `mean` and `sigma` are the
     moments in transformed units (log theta_e, log sigma_v, log1p z), `correlation` (n, targets) is that with each
     target there.
     """
@@ -40,6 +41,8 @@ class Posterior:
     epistemic: np.ndarray
     mean: np.ndarray
     sigma: np.ndarray
+    lo95: np.ndarray
+    hi95: np.ndarray
     correlation: np.ndarray
 
 
@@ -119,9 +122,10 @@ def posteriors_with(
     calibration, count = calibration or {}, len(targets)
     line = np.array([calibration.get("line", {}).get(target, (0.0, 1.0)) for target in targets])
     scale = np.array([calibration.get("sigma_scale", {}).get(target, 1.0) for target in targets])
+    factor = [calibration.get("conformal", {}).get(target, {}).get("0.95", np.nan) for target in targets]
     even = np.full(len(networks), 1 / len(networks))
     shares = np.array([calibration.get("shares", {}).get(target, even) for target in targets])
-    parts, correlation = np.empty((7, len(image), count)), np.empty((len(image), count, count))
+    parts, correlation = np.empty((9, len(image), count)), np.empty((len(image), count, count))
     inputs, novelty = name_inputs(image, noise_sigma, mask), np.empty(len(image))
     for rows, outputs, features in run_passes(networks, inputs, mc_samples, seed, batch_size):
         passes = outputs.shape[2]
@@ -131,7 +135,7 @@ def posteriors_with(
         )
         variances, within = _spread_of(values[:, :, 1:])
         mixture = Mixture(values[:, :, 0], variances, np.repeat(shares, passes, axis=1) / passes)
-        parts[:, rows] = _summarise(mixture, targets, line, scale)
+        parts[:, rows] = _summarise(mixture, targets, line, scale, factor)
         correlation[rows] = mixture.correlate(within)
         novelty[rows] = mean_novelty(familiar, features)
     return Posteriors(
@@ -159,12 +163,14 @@ def _spread_of(raw: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
     return np.ascontiguousarray(np.einsum("nkkc->nkc", covariance)), covariance
 
 
-def _summarise(mixture: Mixture, targets: Sequence[str], line: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """Return the fields of `Posterior` but the last (7, n, targets)."""
+def _summarise(
+    mixture: Mixture, targets: Sequence[str], line: np.ndarray, scale: np.ndarray, factor: Sequence[float]
+) -> np.ndarray:
+    """Return the fields of `Posterior` but the last (9, n, targets); `factor` sigma hold 95 %."""
     mean, aleatoric, epistemic = mixture.mean(), mixture.aleatoric(), mixture.epistemic()
     moved = line[:, 0] + line[:, 1] * mean
     low, middle, high = (moved + scale * (mixture.quantile(p) - mean) for p in PERCENTILES)
-    out = np.empty((7, *mean.shape))
+    out, sigma = np.empty((9, *mean.shape)), scale * np.hypot(aleatoric, epistemic)
     for k, target in enumerate(targets):
         median = from_network(middle[:, k], target)
         step = slope(middle[:, k], target) * scale[k]
@@ -175,6 +181,8 @@ def _summarise(mixture: Mixture, targets: Sequence[str], line: np.ndarray, scale
             step * aleatoric[:, k],
             step * epistemic[:, k],
             moved[:, k],
-            scale[k] * np.hypot(aleatoric, epistemic)[:, k],
+            sigma[:, k],
+            from_network(moved[:, k] - factor[k] * sigma[:, k], target),
+            from_network(moved[:, k] + factor[k] * sigma[:, k], target),
         )
     return out

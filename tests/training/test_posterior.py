@@ -77,3 +77,14 @@ def test_a_full_covariance_tells_correlations_and_the_same_variances_where_there
     factor[2, 0] = 0.7
     np.testing.assert_allclose(covariances[1, :, :, 2], np.linalg.inv(factor @ factor.T))
     np.testing.assert_allclose(variances[1, :, 2], np.diag(np.linalg.inv(factor @ factor.T)))
+
+
+def test_conformal_intervals_are_so_many_sigma_about_the_mean(regressor, stamps):
+    found = sample_posteriors(regressor, stamps.image[:6], stamps.noise_sigma[:6], 8)["theta_e"]
+    factor = regressor.calibration["conformal"]["theta_e"]["0.95"]
+    np.testing.assert_allclose(np.log(found.hi95), found.mean + factor * found.sigma)
+    np.testing.assert_allclose(np.log(found.lo95), found.mean - factor * found.sigma)
+    args = stamps.image[:6], stamps.noise_sigma[:6], 8, 1, 8
+    raw = posteriors_with(regressor.networks(), regressor.targets, *args)
+    assert np.isnan(raw["theta_e"].lo95).all()
+    assert np.isnan(raw.novelty).all()
