@@ -65,6 +65,7 @@ def test_later_set_wins_and_bare_words_are_strings():
         ("run.seed", "--set expects key=value"),
         ("nonsense.deep.key=1", "unknown key 'nonsense'"),
         ("train.detector.folds=1.5", "train.detector.folds"),
+        ("train.regressor.targets=['e1']", "e1 and e2 turn into each other with the sky: give both"),
     ],
 )
 def test_a_mistake_is_named(override, message):
@@ -188,3 +189,11 @@ def test_live_stamps_have_no_masks(task):
         load_config(None, words)
     for word in words:
         load_config(None, [word])
+
+
+@pytest.mark.parametrize("what", ["live", "covariance"])
+def test_targets_that_turn_with_the_sky_exclude_what_cannot_turn_them_back(what):
+    positions = "train.regressor.targets=['x_lens', 'y_lens']"
+    load_config(None, [positions])
+    with pytest.raises(ConfigError, match="targets x_lens, y_lens turn with the sky"):
+        load_config(None, [positions, f"train.regressor.{what}=true"])

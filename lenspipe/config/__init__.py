@@ -17,6 +17,7 @@ from lenspipe.config.recipe import (
 )
 from lenspipe.config.sections import (
     TARGETS,
+    TURNING,
     CatalogSection,
     Config,
     FindSection,
@@ -36,6 +37,7 @@ __all__ = [
     "MIXTURE",
     "PLAIN",
     "TARGETS",
+    "TURNING",
     "CatalogSection",
     "Config",
     "FindSection",

@@ -10,6 +10,9 @@ from lenspipe.config.base import Section
 from lenspipe.config.simulation import SimulateSection
 from lenspipe.core.expressions import parse_cut
 
+#: Targets that turn with the sky, and what with.
+TURNING = {"x_lens": "y_lens", "y_lens": "x_lens", "e1": "e2", "e2": "e1"}
+#: What regressors predict unless told otherwise.
 TARGETS = ("theta_e", "sigma_v", "z_lens", "z_src")
 
 
@@ -168,8 +171,13 @@ class TrainSection(Section):
         "temperature",
         description="detector only: scores to probabilities, by one number or by any rising function",
     )
-    targets: tuple[Literal["theta_e", "sigma_v", "z_lens", "z_src"], ...] = Field(
-        TARGETS, description="regressor only: what to predict"
+    targets: tuple[Literal["theta_e", "sigma_v", "z_lens", "z_src", "e1", "e2", "x_lens", "y_lens"], ...] = (
+        Field(
+            TARGETS,
+            min_length=1,
+            description="regressor only: what to predict; e1 and e2 are the mass's ellipticity (1 - q) / (1 + q) times "
+            "cos and sin of twice its angle from +x",
+        )
     )
     trunks: Literal["shared", "each"] = Field(
         "shared", description="regressor only: one tower of convolutions, or one for each target"
@@ -201,6 +209,17 @@ class TrainSection(Section):
         if len(set(names)) < len(names):
             raise ValueError("each channel can be given once")
         return names
+
+    @model_validator(mode="after")
+    def _targets_that_turn(self) -> TrainSection:
+        turning = sorted(set(self.targets) & set(TURNING))
+        for name, pair in TURNING.items():
+            if name in turning and pair not in turning:
+                raise ValueError(f"{name} and {pair} turn into each other with the sky: give both as targets")
+        if turning and (self.live or self.covariance):
+            why = "live stamps are turned by any angle" if self.live else "a covariance cannot be turned back"
+            raise ValueError(f"targets {', '.join(turning)} turn with the sky, but {why}: leave that out")
+        return self
 
     @model_validator(mode="after")
     def _live_stamps_have_no_masks(self) -> TrainSection:

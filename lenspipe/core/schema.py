@@ -65,6 +65,10 @@ _TARGETS = {
     "sigma_v": ("km / s", "phys.veloc.dispersion", "velocity dispersion of the lens inferred from its image"),
     "z_lens": ("", "src.redshift.phot", "redshift of the lens inferred from its image"),
     "z_src": ("", "src.redshift.phot", "redshift of the source inferred from its image"),
+    "e1": ("", "phys.size.axisRatio", "ellipticity of the mass, (1 - q) / (1 + q) cos 2t, t from +x"),
+    "e2": ("", "phys.size.axisRatio", "ellipticity of the mass, (1 - q) / (1 + q) sin 2t, t from +x"),
+    "x_lens": ("arcsec", "pos.cartesian.x", "centre of the mass from that of the stamp, to the right"),
+    "y_lens": ("arcsec", "pos.cartesian.y", "centre of the mass from that of the stamp, up"),
     "q": ("", "phys.size.axisRatio", "axis ratio of the lens mass"),
     "phi": ("deg", "pos.posAng", "position angle of the lens mass, East of North in (-90, 90]"),
 }

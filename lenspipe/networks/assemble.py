@@ -14,7 +14,7 @@ from typing import Any
 
 import keras
 
-from lenspipe.networks.jitter import CalibrationJitter, Offset, SkySymmetry
+from lenspipe.networks.jitter import CalibrationJitter, Offset, OrientedSky, SkySymmetry, TurnBack
 from lenspipe.networks.layers import MaskChannel, NoiseChannel, Stretch
 
 #: What a trunk may see beside the stretched bands, by name: layers of (stretched image, their `source` among the
@@ -64,13 +64,15 @@ def assemble(
     channels: Sequence[str] = (),
     zero_point_error: float = 0.0,
     shift: int = 0,
+    turning: Sequence[str] = (),
 ) -> keras.Model:
     """Return the whole model of a `trunk` (stamp to features) and a `head` (features to output).
 
     The trunk takes stamps of `input_channels` channels: the bands, then those of each of `channels`. If it is made
     for smaller ones, it sees their middle. With the channel "mask" the model has the input ``mask``
     (n, size, size, bands), uint8, 0 = good, as shards store it. In training each band's calibration is varied by
-    the fraction `zero_point_error` (rms), and stamps are moved by up to `shift` pixels.
+    the fraction `zero_point_error` (rms), and stamps are moved by up to `shift` pixels. Where
+    answers turn with the sky, `turning` names all targets.
     """
     stamp = (size, size, bands)
     inputs = name_inputs(
@@ -95,10 +97,17 @@ def assemble(
     for channel in channels:
         layer = CHANNELS[channel](name=f"{channel}_channel", dtype="float32")
         x = layer(x, seen[layer.source])
-    x = SkySymmetry(seed=seed, name="sky_symmetry", dtype="float32")(x)
+    draws, symmetry = None, {"seed": seed, "name": "sky_symmetry", "dtype": "float32"}
+    if turning:
+        x, draws = OrientedSky(**symmetry)(x)
+    else:
+        x = SkySymmetry(**symmetry)(x)
     if shift:
         x = Offset(shift, seed=seed + 3, name="offset", dtype="float32")(x)
-    return keras.Model(inputs, head(trunk(x)), name=name)
+    outputs = head(trunk(x))
+    if turning:
+        outputs = TurnBack(turning, name="turn_back", dtype="float32")(outputs, draws)
+    return keras.Model(inputs, outputs, name=name)
 
 
 def trunk_of(model: keras.Model) -> keras.Model:

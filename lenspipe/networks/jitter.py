@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import keras
 from keras import ops
 
@@ -25,10 +27,16 @@ class SkySymmetry(keras.layers.Layer):
 
     def call(self, image, training=False):
         """Return `image` (n, s, s, b), turned at random if `training`."""
-        if not training:
-            return image
-        # x-flip, y-flip and transposition generate all eight symmetries of the square
-        draws = keras.random.randint((ops.shape(image)[0], 3), 0, 2, seed=self.seed_generator)
+        return self._turn(image, self._draw(image)) if training else image
+
+    def _draw(self, image):
+        """Return for each stamp (n, 3), 0 or 1, whether it is flipped in x, then in y, then transposed.
+
+        These generate all eight symmetries of the square.
+        """
+        return keras.random.randint((ops.shape(image)[0], 3), 0, 2, seed=self.seed_generator)
+
+    def _turn(self, image, draws):
         chosen = ops.reshape(ops.cast(draws, "bool"), (-1, 3, 1, 1, 1))
         image = ops.where(chosen[:, 0], ops.flip(image, axis=2), image)
         image = ops.where(chosen[:, 1], ops.flip(image, axis=1), image)
@@ -39,6 +47,70 @@ class SkySymmetry(keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "seed": self.seed}
+
+
+@keras.saving.register_keras_serializable(package="lenspipe")
+class OrientedSky(SkySymmetry):
+    """`SkySymmetry` that tells what it did, for a network whose answers turn with the sky; see `TurnBack`."""
+
+    def call(self, image, training=False):
+        """Return `image` (n, s, s, b), turned at random if `training`, and how (n, 3), int32."""
+        if not training:
+            return image, ops.zeros((ops.shape(image)[0], 3), "int32")
+        draws = ops.cast(self._draw(image), "int32")
+        return self._turn(image, draws), draws
+
+    def compute_output_shape(self, input_shape):
+        return input_shape, (input_shape[0], 3)
+
+    def compute_output_spec(self, image, training=False):
+        return keras.KerasTensor(image.shape, image.dtype), keras.KerasTensor((image.shape[0], 3), "int32")
+
+
+@keras.saving.register_keras_serializable(package="lenspipe")
+class TurnBack(keras.layers.Layer):
+    """Answers about a turned stamp as answers about the stamp as it was: what `OrientedSky` did, undone.
+
+    Positions (x_lens, y_lens) are vectors; ellipticities (e1, e2) have spin 2; anything else does not turn. Errors go
+    with what they are errors of.
+
+    Parameters
+    ----------
+    targets : sequence of str
+        Names of the targets, in order.
+    """
+
+    def __init__(self, targets: Sequence[str], **kwargs):
+        super().__init__(**kwargs)
+        self.targets = tuple(targets)
+
+    def call(self, outputs, draws):
+        """Turn `outputs` (n, targets, 2), mean and log variance, by `draws` (n, 3)."""
+        place = {name: k for k, name in enumerate(self.targets)}
+        # the last that was done comes off first
+        for k, (negative, swapped) in enumerate(_SYMMETRIES):
+            step = len(_SYMMETRIES) - 1 - k
+            order = [place[swapped.get(name, name)] for name in self.targets]
+            sign = [[-1.0 if name in negative else 1.0, 1.0] for name in self.targets]
+            turned = ops.take(outputs, ops.convert_to_tensor(order), axis=1) * ops.convert_to_tensor(
+                sign, outputs.dtype
+            )
+            outputs = ops.where(ops.reshape(draws[:, step] > 0, (-1, 1, 1)), turned, outputs)
+        return outputs
+
+    def compute_output_shape(self, outputs_shape, draws_shape=None):
+        return outputs_shape
+
+    def get_config(self):
+        return {**super().get_config(), "targets": list(self.targets)}
+
+
+#: What transposition, the flip in y and that in x make of targets: whose sign changes, and what changes places.
+_SYMMETRIES: tuple[tuple[set[str], dict[str, str]], ...] = (
+    ({"e1"}, {"x_lens": "y_lens", "y_lens": "x_lens"}),
+    ({"e2", "y_lens"}, {}),
+    ({"e2", "x_lens"}, {}),
+)
 
 
 @keras.saving.register_keras_serializable(package="lenspipe")

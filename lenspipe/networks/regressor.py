@@ -43,6 +43,7 @@ def build_regressor(
     samples: int = 1,
     zero_point_error: float = 0.0,
     shift: int = 0,
+    names: Sequence[str] = (),
 ) -> keras.Model:
     """Return the regressor of a tower.
 
@@ -68,7 +69,10 @@ def build_regressor(
     zero_point_error : float
         By what fraction (rms) each band's calibration is varied in training.
     shift : int
-        By how many pixels stamps are moved in training, at most.
+        By how many pixels stamps are moved in training, at most; not where positions are targets.
+    names : sequence of str
+        The targets, where some turn with the sky (`networks.jitter.TurnBack`); the stamps are then turned in training
+        and the answers turned back.
 
     Returns
     -------
@@ -88,7 +92,8 @@ def build_regressor(
             (targets, 1 + targets if covariance else 2),
         )
     set_bn_momentum(trunk, bn_momentum)
-    return assemble(trunk, head, size, bands, seed, name, channels, zero_point_error, shift)
+    shift = 0 if {"x_lens", "y_lens"} & set(names) else shift
+    return assemble(trunk, head, size, bands, seed, name, channels, zero_point_error, shift, names)
 
 
 def _build_trunk(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lenspipe.config import TARGETS, Config, config_hash, settings_of
+from lenspipe.config import Config, config_hash, settings_of
 from lenspipe.core.schema import Flag, catalog_columns
 from lenspipe.core.survey import load_survey
 from lenspipe.core.types import Done, Quarantined, Stage, Unit
@@ -58,9 +58,7 @@ def work(unit: Unit, config: Config, store: Store) -> Done:
     detectors = {str(folder): read_card(folder)["weights"] for folder in detector_folders(config, store)}
     regressor = regressor_folder(config, store)
     targets = read_card(regressor)["targets"] if regressor else {}
-    columns = catalog_columns(
-        form.bands, sum(map(len, detectors.values())), [t for t in TARGETS if t in targets]
-    )
+    columns = catalog_columns(form.bands, sum(map(len, detectors.values())), list(targets))
     table = _join_tiles(unit.payload["tiles"], config, store, columns)
     table.replace_column("run_id", np.full(len(table), run_id(config)))
     table = merge_detections(table, config.catalog.merge_radius)

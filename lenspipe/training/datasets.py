@@ -17,6 +17,7 @@ from lenspipe.io.tables import read_table, require_columns
 from lenspipe.networks.assemble import name_inputs, share_margin
 from lenspipe.training.folds import join_groups
 from lenspipe.training.graded import KINDS
+from lenspipe.training.targets import find_target, is_signed, true_values
 
 
 @dataclass(frozen=True)
@@ -129,18 +130,21 @@ class StampSet:
 
     def targets(self, names: Sequence[str]) -> np.ndarray:
         """Return the true values (n, targets), physical units; `InputError` if one is unusable."""
-        missing = [name for name in names if name not in self.truth.colnames]
+        needed = dict.fromkeys(column for name in names for column in find_target(name).columns)
+        missing = [column for column in needed if column not in self.truth.colnames]
         if missing:
             raise InputError(
                 f"truth of {self.source} has no column {', '.join(missing)}; it cannot train on it"
             )
-        values = np.stack([np.asarray(self.truth[name], np.float64) for name in names], axis=1)
-        bad = ~np.all(np.isfinite(values) & (values > 0), axis=1)
+        values = np.stack([true_values(self.truth, name) for name in names], axis=1)
+        signed = np.array([is_signed(name) for name in names])
+        bad = ~np.all(np.isfinite(values) & (signed | (values > 0)), axis=1)
         if bad.any():
             sample = self.truth["sample_id"][bad.argmax()]
             found = dict(zip(names, values[bad.argmax()].tolist(), strict=True))
             raise InputError(
-                f"truth of {self.source}: sample {sample} has {found}; targets must be finite and above 0"
+                f"truth of {self.source}: sample {sample} has {found}; targets must be finite, and above 0 where they "
+                "have no sign"
             )
         return values
 

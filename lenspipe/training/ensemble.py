@@ -23,7 +23,7 @@ from lenspipe.training.bundle import Bundle, load_bundle
 from lenspipe.training.calibrate import cross_calibrate, fit_calibration, measure_calibration
 from lenspipe.training.metrics import detector_metrics, find_thresholds, roc_by_threshold
 from lenspipe.training.recalibrate import cross_recalibrate, fit_recalibration
-from lenspipe.training.targets import TRANSFORMS
+from lenspipe.training.targets import find_target
 
 #: What the folds of one bundle must have in common.
 _COMMON = (
@@ -105,7 +105,7 @@ def write_bundle(
             "bands": first["bands"],
             "pixel_scale": first["pixel_scale"],
             "stamp_size": first["size"],
-            "targets": {target: TRANSFORMS[target][0] for target in first["targets"]},
+            "targets": {target: find_target(target).unit for target in first["targets"]},
             "weights": _digests(folder, "keras", len(folds)),
             **(
                 {"familiar": _digests(folder, "familiar.npz", len(folds))} if "familiar_hash" in first else {}

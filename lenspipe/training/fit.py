@@ -31,7 +31,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from lenspipe.config import TrainSection
+from lenspipe.config import TURNING, TrainSection
 from lenspipe.core.errors import InputError
 from lenspipe.core.rng import derive_seed
 from lenspipe.io.cards import weights_of
@@ -174,6 +174,7 @@ def _builder(
         extra = {"target_mean": truth.mean(axis=0, dtype=np.float64).tolist(), "target_std": std.tolist()}
         own = ("trunks", "covariance", "learn_dropout", "zero_point_error", "shift")
         extra |= {"samples": len(truth), **{name: getattr(settings, name) for name in own}}
+        extra["names"] = settings.targets if set(settings.targets) & set(TURNING) else ()
     return lambda: build_network(
         task,
         settings.architecture,

@@ -12,6 +12,7 @@ from scipy.stats import norm
 
 from lenspipe.lensing.cosmology import sis_sigma_v
 from lenspipe.training.recalibrate import LEVELS
+from lenspipe.training.targets import is_signed
 
 #: Bins of equal numbers in which bias and scatter are told, and the fewest lenses of one.
 _MAX_BINS, _PER_BIN = 8, 50
@@ -40,11 +41,12 @@ def regressor_metrics(
     Returns
     -------
     dict
-        Per target, with f = (median - truth) / truth: ``bias`` = median f, ``scatter68`` = half the
-        central 68 % range of f, ``mean_abs_frac`` = mean |f|, ``outlier_frac`` = fraction beyond
-        3 scatter68 from the bias; ``coverage`` of central intervals with its binomial error ``coverage_err``,
-        ``z_spread`` = rms z-score; in transformed units the mean ``crps`` and ``nll`` of the Gaussian of mean and
-        sigma, and ``pit``, the histogram of its probability integral transform (20 bins, 1 = even); ``n_test``.
+        Per target, with f = (median - truth) / truth, of targets that have a sign median - truth: ``bias`` = median
+        f, ``scatter68`` = half the central 68 % range of f, ``mean_abs_frac`` = mean |f|, ``outlier_frac`` =
+        fraction beyond 3 scatter68 from the bias; ``coverage`` of central intervals with its binomial error
+        ``coverage_err``, ``z_spread`` = rms z-score; in transformed units the mean ``crps`` and ``nll`` of the
+        Gaussian of mean and sigma, and ``pit``, the histogram of its probability integral transform (20 bins, 1 =
+        even); ``n_test``.
     """
     return {
         target: _measure(table, target, None if factors is None else factors[target], before)
@@ -58,7 +60,7 @@ def _measure(
     factors: np.ndarray | None,
     before: Mapping[str, np.ndarray] | None,
 ) -> dict[str, Any]:
-    bias, scatter, f = _bias_and_scatter(table[f"{target}_true"], table[target])
+    bias, scatter, f = _bias_and_scatter(table[f"{target}_true"], table[target], target)
     z, sigma = z_scores(table, target), np.asarray(table[f"{target}_sigma"], np.float64)
     gauss = norm.ppf(0.5 + np.array(LEVELS) / 2)
     covered = _coverage(z, gauss if factors is None else factors)
@@ -80,11 +82,16 @@ def _measure(
     }
 
 
-def _bias_and_scatter(true: np.ndarray, found: np.ndarray) -> tuple[float, float, np.ndarray]:
-    true = np.asarray(true, np.float64)
-    f = (np.asarray(found, np.float64) - true) / true
+def _bias_and_scatter(true: np.ndarray, found: np.ndarray, target: str) -> tuple[float, float, np.ndarray]:
+    f = (np.asarray(found, np.float64) - np.asarray(true, np.float64)) / _unit(true, target)
     low, bias, high = np.percentile(f, [16, 50, 84])
     return float(bias), float((high - low) / 2), f
+
+
+def _unit(true: np.ndarray, target: str) -> np.ndarray:
+    """Return what errors are divided by: the truth, or 1 where it has a sign."""
+    true = np.asarray(true, np.float64)
+    return np.ones_like(true) if is_signed(target) else true
 
 
 def _coverage(z: np.ndarray, factors: np.ndarray) -> dict[str, float]:
@@ -121,7 +128,8 @@ def measure_against(
         ``inside``, the share of truths within it, with ``inside_low`` and ``inside_high``.
     """
     true = np.asarray(table[f"{target}_true"], np.float64)
-    half = 0.5 * (np.asarray(table[f"{target}_err_lo"]) + np.asarray(table[f"{target}_err_hi"])) / true
+    half = 0.5 * (np.asarray(table[f"{target}_err_lo"]) + np.asarray(table[f"{target}_err_hi"]))
+    half = half / _unit(true, target)
     off = np.asarray(table[target], np.float64) - true
     inside = (off <= np.asarray(table[f"{target}_err_lo"])) & (-off <= np.asarray(table[f"{target}_err_hi"]))
     result = {}
@@ -135,7 +143,7 @@ def measure_against(
         told: dict[str, list] = {"edges": edges.tolist()}
         for k in range(len(edges) - 1):
             rows = use & (place == k)
-            bias, scatter, _ = _bias_and_scatter(true[rows], np.asarray(table[target])[rows])
+            bias, scatter, _ = _bias_and_scatter(true[rows], np.asarray(table[target])[rows], target)
             low, high = binom_conf_interval(int(inside[rows].sum()), int(rows.sum()), interval="jeffreys")
             row = {
                 "n": int(rows.sum()),
@@ -164,7 +172,7 @@ def measure_baselines(
     result: dict[str, dict[str, dict[str, float]]] = {}
     for target in targets:
         true = np.asarray(table[f"{target}_true"], np.float64)
-        result[target] = {"mean": _told(true, np.full(len(true), np.median(true)))}
+        result[target] = {"mean": _told(true, np.full(len(true), np.median(true)), target)}
     if {"theta_e", "sigma_v", "z_lens", "z_src"} <= set(targets):
         for name, suffix in (("sie", ""), ("sie_true", "_true")):
             theta_e, z_lens, z_src = (
@@ -172,12 +180,12 @@ def measure_baselines(
             )
             behind = z_src > z_lens + 0.01  # medians need not be in order
             found = sis_sigma_v(theta_e[behind], z_lens[behind], z_src[behind])
-            result["sigma_v"][name] = _told(np.asarray(table["sigma_v_true"])[behind], found)
+            result["sigma_v"][name] = _told(np.asarray(table["sigma_v_true"])[behind], found, "sigma_v")
     return result
 
 
-def _told(true: np.ndarray, found: np.ndarray) -> dict[str, float]:
-    bias, scatter, _ = _bias_and_scatter(true, found)
+def _told(true: np.ndarray, found: np.ndarray, target: str) -> dict[str, float]:
+    bias, scatter, _ = _bias_and_scatter(true, found, target)
     return {"bias": bias, "scatter68": scatter}
 
 

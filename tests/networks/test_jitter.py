@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from lenspipe.networks.jitter import CalibrationJitter, Offset, SkySymmetry
+from lenspipe.networks.jitter import CalibrationJitter, Offset, OrientedSky, SkySymmetry, TurnBack
 
 
 def _symmetries(stamp):
@@ -53,3 +53,44 @@ def test_jitter_is_seeded_and_saved(layer):
 def test_jitter_refuses_less_than_nothing(layer, what):
     with pytest.raises(ValueError, match=what):
         layer(-1)
+
+
+def _moments(image):
+    """Return e1, e2, x, y of stamps by their moments: what a perfect network would answer."""
+    side = image.shape[1]
+    y, x = np.mgrid[:side, :side] - (side - 1) / 2
+    flux = image[..., 0]
+    mean = [(flux * part).sum(axis=(1, 2)) / flux.sum(axis=(1, 2)) for part in (x, y)]
+    dx, dy = (part[None] - m[:, None, None] for part, m in zip((x, y), mean, strict=True))
+    xx, yy, xy = (
+        (flux * part).sum(axis=(1, 2)) / flux.sum(axis=(1, 2)) for part in (dx * dx, dy * dy, dx * dy)
+    )
+    return np.stack([(xx - yy) / (xx + yy), 2 * xy / (xx + yy), *mean], axis=1)
+
+
+def test_answers_about_turned_stamps_are_turned_back():
+    rng = np.random.default_rng(1)
+    image = np.repeat(rng.uniform(size=(1, 9, 9, 1)).astype(np.float32) ** 4, 64, axis=0)
+    turned, draws = OrientedSky(seed=2)(image, training=True)
+    turned = keras.ops.convert_to_numpy(turned)
+    assert len({t.tobytes() for t in turned}) == 8
+    errors = np.repeat(np.array([[0.1, 0.2, 0.3, 0.4]], np.float32), 64, axis=0)
+    seen = np.stack([_moments(turned).astype(np.float32), errors], axis=-1)
+    back = keras.ops.convert_to_numpy(TurnBack(["e1", "e2", "x_lens", "y_lens"])(seen, draws))
+    np.testing.assert_allclose(back[..., 0], _moments(image), atol=1e-5)
+    # the error of x is that of y where stamps were transposed
+    transposed = keras.ops.convert_to_numpy(draws)[:, 2] > 0
+    np.testing.assert_allclose(back[:, 2, 1], np.where(transposed, 0.4, 0.3), rtol=1e-6)
+    np.testing.assert_allclose(back[:, :2, 1], errors[:, :2], rtol=1e-6)
+
+
+def test_what_does_not_turn_is_left_and_nothing_turns_at_prediction():
+    layer = TurnBack(["theta_e", "x_lens", "y_lens"])
+    seen = np.random.default_rng(0).normal(size=(5, 3, 2)).astype(np.float32)
+    draws = np.ones((5, 3), np.int32)
+    np.testing.assert_array_equal(layer(seen, draws)[:, 0], seen[:, 0])
+    image = np.random.default_rng(0).normal(size=(5, 4, 4, 1)).astype(np.float32)
+    same, none = OrientedSky(seed=1)(image)
+    np.testing.assert_array_equal(same, image)
+    np.testing.assert_array_equal(layer(seen, none), seen)
+    assert TurnBack.from_config(layer.get_config()).targets == layer.targets

@@ -85,3 +85,20 @@ def test_each_takes_the_smallest_stamps_and_gives_means_and_errors(name):
     out = model.predict({key: values.astype(np.float32) for key, values in stamps.items()}, verbose=0)
     assert out.shape == (3, 5, 2)
     assert np.isfinite(out).all()
+
+
+def test_a_network_whose_answers_turn_is_saved_and_split(stamps, tmp_path):
+    from lenspipe.training.load import load_network, save_model
+
+    names = ("theta_e", "e1", "e2", "x_lens", "y_lens")
+    model = build_network(
+        "regressor", "inception", 32, 3, names=names, shift=1, target_mean=[0.0] * 5, target_std=[1.0] * 5
+    )
+    assert "offset" not in {layer.name for layer in model.layers}  # positions are targets
+    save_model(model, tmp_path / "fold-0.keras")
+    network = load_network(tmp_path / "fold-0.keras", "fold-0")
+    assert network.passes.head.output_shape == (None, 5, 2)
+    with fixed_masks({"mc_dropout": np.ones(320, np.float32)}):
+        whole = keras.ops.convert_to_numpy(model(stamps))
+        parts = keras.ops.convert_to_numpy(network.passes.head(network.trunk(stamps)))
+    np.testing.assert_allclose(whole, parts, rtol=1e-5, atol=1e-6)

@@ -104,3 +104,19 @@ def test_each_target_is_looked_at_against_all_and_the_signal():
     got = look_closer(table, ["theta_e"])["theta_e"]
     assert set(got["against"]) == {"theta_e", "snr"}
     assert set(got["baselines"]) == {"mean"}
+
+
+def test_targets_with_a_sign_are_told_as_they_are():
+    rng = np.random.default_rng(4)
+    truth = rng.normal(0, 0.2, 5000)
+    found = truth + rng.normal(0.01, 0.05, 5000)
+    table = {
+        "e1_true": truth,
+        "e1": found,
+        "e1_truth": truth,
+        "e1_mean": found,
+        "e1_sigma": np.full(5000, 0.05),
+    }
+    got = regressor_metrics(table, ["e1"])["e1"]
+    np.testing.assert_allclose([got["bias"], got["scatter68"]], [0.01, 0.05], atol=0.004)
+    np.testing.assert_allclose(measure_baselines(table, ["e1"])["e1"]["mean"]["scatter68"], 0.2, rtol=0.05)
