@@ -36,12 +36,16 @@ def pack(
     limit: Annotated[
         list[str] | None, typer.Option("--limit", help="what it cannot do, for the card; repeatable")
     ] = None,
+    aside: Annotated[
+        bool, typer.Option("--aside", help="once packaged, used only where it is named")
+    ] = False,
 ) -> int:
     """Write a small copy of a model to give away: half-precision weights, and its card."""
     from lenspipe.pipeline.journal import quiet_networks
     from lenspipe.training.pack import pack_bundle, read_figures
 
     facts = {"limits": limit or []} | ({"test": read_figures(test)} if test else {})
+    facts |= {"aside": True} if aside else {}
     with quiet_networks():
         packed = pack_bundle(bundle, out, description, fold or (), facts)
     size = sum(path.stat().st_size for path in packed.path.iterdir())

@@ -87,7 +87,7 @@ def scan(
     from lenspipe.config import config_from, merge_overrides
     from lenspipe.core.errors import UserError
     from lenspipe.core.survey import load_survey
-    from lenspipe.io.cards import packaged_for
+    from lenspipe.io.cards import packaged_for, regressor_beside
     from lenspipe.io.store import Store
 
     name = load_survey(survey).name
@@ -103,7 +103,7 @@ def scan(
         "targets": {"table": targets},
         "ingest": {"images": images, "kind": as_, "keep": keep, "resample": resample},
         "find": {"detector": detector},
-        "model": {"regressor": regressor},
+        "model": {"regressor": regressor or regressor_beside(detector[0], name)},
         "catalog": {} if threshold is None else {"threshold": threshold},
     }
     config = config_from(merge_overrides(settings, set_ or ()), "lenspipe scan")

@@ -69,11 +69,23 @@ def find_bundle(bundle: str | Path) -> Path:
 
 
 def packaged_for(task: str, survey: str) -> list[str]:
-    """Return the names of the packaged models that a survey is searched with; several detectors are a committee."""
+    """Return the names of the packaged models that a survey is searched with; several detectors are a committee.
+
+    Those whose card says ``aside`` are used only where they are named.
+    """
     cards = {name: read_card(folder) for name, folder in packaged_models().items()}
     return [
-        name for name, card in cards.items() if (card["task"], card["training"]["survey"]) == (task, survey)
+        name
+        for name, card in cards.items()
+        if (card["task"], card["training"]["survey"]) == (task, survey) and not card.get("aside")
     ]
+
+
+def regressor_beside(detector: str | Path, survey: str) -> str:
+    """Return the name of the packaged regressor of a survey for the stamps that a detector sees; empty = none."""
+    form = stamps_of(read_card(detector, "detector"))
+    names = packaged_for("regressor", survey)
+    return next((name for name in names if stamps_of(read_card(name)) == form), "")
 
 
 def describe_card(card: dict[str, Any]) -> list[str]:
@@ -83,7 +95,8 @@ def describe_card(card: dict[str, Any]) -> list[str]:
     first = folds[0]
     lines = [
         f"{card['task']}, {card['architecture']}: {training['survey']} {''.join(form.bands)}, "
-        f"{form.size} px of {form.pixel_scale:g} arcsec",
+        f"{form.size} px of {form.pixel_scale:g} arcsec"
+        + (", used where it is named" if card.get("aside") else ""),
         card.get("description", ""),
         f"trained on {first['n_train']:,} stamps, {training['settings']['epochs']} epochs, "
         f"{len(card['weights'])} network(s), {hours:.1f} h, seed {card['seed']}"

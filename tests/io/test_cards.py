@@ -14,6 +14,7 @@ from lenspipe.io.cards import (
     find_bundle,
     packaged_for,
     read_card,
+    regressor_beside,
     sets_of,
     stamps_of,
 )
@@ -104,6 +105,21 @@ def test_the_packaged_detectors_of_a_survey_are_a_committee(packaged):
     assert packaged_for("detector", "des") == ["des-a", "des-b"]
     assert packaged_for("regressor", "des") == ["des-r"]
     assert packaged_for("detector", "lsst") == []
+
+
+def test_a_packaged_model_may_stand_aside_until_it_is_named(packaged):
+    path = packaged / "des-a" / "bundle.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"aside": True}))
+    assert packaged_for("detector", "des") == ["des-b"]
+    assert describe_card(read_card("des-a"))[0].endswith("used where it is named")
+
+
+def test_the_regressor_beside_a_detector_sees_the_same_stamps(packaged):
+    assert regressor_beside("des-a", "des") == "des-r"
+    assert regressor_beside("des-a", "lsst") == ""
+    path = packaged / "des-r" / "bundle.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"stamp_size": 2}))
+    assert regressor_beside("des-a", "des") == ""
 
 
 def test_a_packaged_model_is_found_by_its_name_and_a_folder_comes_first(packaged, monkeypatch):
