@@ -17,7 +17,7 @@ LAYERS = [
     {"core"},
     {"config", "io", "imaging", "lensing"},
     {"simulate", "networks"},
-    {"training", "report", "catalog"},
+    {"training", "report", "catalog", "refine"},
     {"stages"},
     {"pipeline"},
     {"cli"},

@@ -112,6 +112,33 @@ def scan(
 
 
 @app.command()
+def model(
+    run_dir: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="a run's directory")],
+    refine: Annotated[
+        bool,
+        typer.Option("--refine/--no-refine", help="fit an SIE and Sersic light to the candidates' pixels"),
+    ] = True,
+    set_: Sets = None,
+    force: Force = False,
+    workers: Workers = 1,
+    scheduler: Scheduler = "",
+) -> int:
+    """Model the candidates of a run: posteriors, and a fit to the pixels; then its catalog and report again."""
+    from lenspipe.config import load_config
+    from lenspipe.core.errors import UserError
+    from lenspipe.io.store import Store
+
+    recipe = run_dir / "config.toml"
+    if not recipe.is_file():
+        raise UserError(
+            f"{run_dir} is no run: it has no config.toml; give the folder that `lenspipe scan` wrote"
+        )
+    config = load_config(recipe, [f"model.refine={str(refine).lower()}", *(set_ or ())])
+    stages = ("model", "catalog", "slip", "report")
+    return execute(config, Store(run_dir), stages, force, workers, scheduler)
+
+
+@app.command()
 def report(run_dir: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="a run's directory")]) -> int:
     """Write the report of a run again."""
     from lenspipe.stages.report import rewrite_report

@@ -276,6 +276,11 @@ class ModelSection(Section):
     regressor: str = Field("", description="model bundle; empty = the run's own")
     mc_samples: int = Field(200, ge=2, description="dropout passes per network")
     batch_size: int = Field(64, ge=1, description="stamps at once")
+    refine: bool = Field(
+        False,
+        description="fit an SIE with shear, a Sersic lens galaxy and an exponential source to the pixels of each "
+        "candidate, from the network's posterior; seconds each",
+    )
 
 
 class CatalogSection(Section):

@@ -30,6 +30,8 @@ class Flag(IntFlag):
     DUPLICATE = 1024
     POINT_LIKE = 2048
     UNLIKE_TRAINING = 4096
+    FIT_FAILED = 8192
+    FIT_DISAGREES = 16384
 
 
 FLAGS: dict[Flag, str] = {
@@ -46,6 +48,8 @@ FLAGS: dict[Flag, str] = {
     Flag.DUPLICATE: "the same object is scored in another tile, whose row is the one ranked",
     Flag.POINT_LIKE: "no larger than the PSF in the detection band: most likely a star or a quasar",
     Flag.UNLIKE_TRAINING: "unlike what the regressor was trained on (novelty above 1): do not trust its numbers",
+    Flag.FIT_FAILED: "the model fitted to the pixels did not converge, or its chi squared per degree exceeds 2",
+    Flag.FIT_DISAGREES: "theta_e of the model fitted to the pixels and of the network differ by more than 3 sigma",
 }
 
 
@@ -80,6 +84,27 @@ _NOVELTY = Column(
     "stat.fit.goodness",
     "distance of the network's features from those of its training, in units of that of the most unlike hundredth",
 )
+
+_FIT = {
+    "theta_e": ("arcsec", "phys.angSize", "Einstein radius", True),
+    "q": ("", "phys.size.axisRatio", "axis ratio of the mass", True),
+    "phi": ("deg", "pos.posAng", "position angle of the mass, counter-clockwise from +y", True),
+    "gamma_ext": ("", "stat.fit.param", "external shear", True),
+    "phi_ext": ("deg", "pos.posAng", "direction of the shear, counter-clockwise from +y", False),
+    "x_lens": (
+        "arcsec",
+        "pos.cartesian.x",
+        "centre of lens and galaxy from that of the stamp, to the right",
+        True,
+    ),
+    "y_lens": ("arcsec", "pos.cartesian.y", "centre of lens and galaxy from that of the stamp, up", True),
+    "r_lens": ("arcsec", "phys.angSize", "half-light radius of the lens galaxy", False),
+    "n_lens": ("", "stat.fit.param", "Sersic index of the lens galaxy", False),
+    "x_src": ("arcsec", "pos.cartesian.x", "place of the source, unlensed, to the right", False),
+    "y_src": ("arcsec", "pos.cartesian.y", "place of the source, unlensed, up", False),
+    "r_src": ("arcsec", "phys.angSize", "half-light radius of the source, unlensed", False),
+    "chi2": ("", "stat.fit.chi2", "chi squared per degree of freedom", False),
+}
 
 _IDENTITY = (
     Column("name", "str", "", "meta.id;meta.main", "IAU-style designation, truncated"),
@@ -129,6 +154,16 @@ def target_columns(targets: Sequence[str]) -> list[Column]:
     return [*columns, _NOVELTY] if columns else []
 
 
+def refined_columns() -> list[Column]:
+    """Return the columns of models fitted to the pixels (`model.refine`)."""
+    columns = []
+    for name, (unit, ucd, text, has_error) in _FIT.items():
+        columns.append(Column(f"fit_{name}", "f4", unit, ucd, f"{text}, fitted to the pixels"))
+        if has_error:
+            columns.append(Column(f"fit_{name}_err", "f4", unit, f"stat.error;{ucd}", "its error (Laplace)"))
+    return columns
+
+
 _BAND_UCD = {
     "u": "em.opt.U",
     "g": "em.opt.B",
@@ -164,12 +199,15 @@ _CONTEXT = (
 )
 
 
-def catalog_columns(bands: Sequence[str], n_folds: int, targets: Sequence[str]) -> list[Column]:
+def catalog_columns(
+    bands: Sequence[str], n_folds: int, targets: Sequence[str], refined: bool = False
+) -> list[Column]:
     """Return all columns of a candidate or score table, in order."""
     return [
         *_IDENTITY,
         *score_columns(n_folds),
         *target_columns(targets),
+        *(refined_columns() if refined else ()),
         *photometry_columns(bands),
         *_CONTEXT,
     ]
@@ -187,7 +225,7 @@ def flag_names(flags: int) -> list[str]:
 
 def document_columns() -> str:
     """Return the registry as Markdown: `catalogs/README.md` is this text."""
-    columns = catalog_columns(("g",), 1, tuple(_TARGETS))
+    columns = catalog_columns(("g",), 1, tuple(_TARGETS), refined=True)
     lines = [
         "# Catalogs",
         "",
@@ -198,6 +236,7 @@ def document_columns() -> str:
         "`candidates.fits`, `.ecsv`, `.vot` and `.parquet` hold the same rows and columns, ranked;",
         "`scores.parquet` holds every scored object. `score_fold_<k>` stands once a fold, `mag_<band>` and",
         "`snr_<band>` once a band (shown for fold 0 and g). Missing numbers are NaN.",
+        "Those that begin with `fit_` are there with `model.refine`.",
         "",
         "| column | unit | UCD | meaning |",
         "|---|---|---|---|",

@@ -58,7 +58,8 @@ def work(unit: Unit, config: Config, store: Store) -> Done:
     detectors = {str(folder): read_card(folder)["weights"] for folder in detector_folders(config, store)}
     regressor = regressor_folder(config, store)
     targets = read_card(regressor)["targets"] if regressor else {}
-    columns = catalog_columns(form.bands, sum(map(len, detectors.values())), list(targets))
+    folds = sum(map(len, detectors.values()))
+    columns = catalog_columns(form.bands, folds, list(targets), config.model.refine)
     table = _join_tiles(unit.payload["tiles"], config, store, columns)
     table.replace_column("run_id", np.full(len(table), run_id(config)))
     table = merge_detections(table, config.catalog.merge_radius)
@@ -140,10 +141,12 @@ def _join_tiles(tiles, config: Config, store: Store, columns):
 def _add_posteriors(objects, posteriors) -> None:
     rows = np.asarray(posteriors["row"], int)
     for name in posteriors.colnames:
-        if name != "row":
+        if name not in ("row", "fit_flags"):
             values = np.full(len(objects), np.nan, np.float32)
             values[rows] = posteriors[name]
             objects[name] = values
+    if "fit_flags" in posteriors.colnames:
+        objects["flags"][rows] |= np.asarray(posteriors["fit_flags"], np.int32)
     if "novelty" in posteriors.colnames:
         unlike = rows[np.asarray(posteriors["novelty"]) > 1]
         objects["flags"][unlike] |= int(Flag.UNLIKE_TRAINING)

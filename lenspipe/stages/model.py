@@ -41,11 +41,16 @@ def posteriors_path(store: Store, unit: str) -> Path:
     return store.path("model", f"{safe_name(unit)}.parquet")
 
 
+def residuals_path(store: Store, unit: str) -> Path:
+    """Return the images less their models of a tile's refined candidates, a shard in the order of its posteriors."""
+    return store.path("model", f"{safe_name(unit)}.residual.h5")
+
+
 def work(unit: Unit, config: Config, store: Store) -> Done:
-    """Sample the posteriors of one tile's candidates."""
+    """Sample the posteriors of one tile's candidates, and refine them if the run asks for it."""
     from astropy.table import vstack
 
-    from lenspipe.io.shards import iterate_shard
+    from lenspipe.io.shards import iterate_shard, write_shard
     from lenspipe.io.tables import read_table, write_table
 
     scores_path = find.scores_path(store, unit.name)
@@ -55,12 +60,23 @@ def work(unit: Unit, config: Config, store: Store) -> Done:
     objects = read_table(ingest.objects_path(config, store, unit.name))
     bundle = open_bundle(regressor_folder(config, store))
     path, stored = ingest.shard_path(config, store, unit.name), np.asarray(objects["stamp"])[rows]
-    stamps = iterate_shard(path, stored, masks=bundle.needs_mask)
-    table = vstack([_sample(bundle, shard, config) for shard in stamps], metadata_conflicts="silent")
+    refine = config.model.refine and len(rows) > 0
+    stamps = iterate_shard(path, stored, masks=bundle.needs_mask or refine)
+    parts, residuals = [], []
+    for shard in stamps:
+        part = _sample(bundle, shard, config)
+        if refine:
+            part, residual = _refine(part, shard, config)
+            residuals.append(residual)
+        parts.append(part)
+    table = vstack(parts, metadata_conflicts="silent")
     table.add_column(rows, name="row", index=0)
-    path = posteriors_path(store, unit.name)
-    write_table(table, path)
-    return Done((path,), {"modelled": len(rows)})
+    outputs = [posteriors_path(store, unit.name)]
+    write_table(table, outputs[0])
+    if refine:
+        outputs.append(residuals_path(store, unit.name))
+        write_shard(outputs[-1], _join(residuals))
+    return Done(tuple(outputs), {"modelled": len(rows), **({"refined": len(rows)} if refine else {})})
 
 
 def _sample(bundle, shard: Shard, config: Config):
@@ -81,6 +97,32 @@ def _sample(bundle, shard: Shard, config: Config):
         shard.mask,
     )
     return Table(posteriors.columns())
+
+
+def _refine(posteriors, shard: Shard, config: Config):
+    """Return posteriors with the models fitted to the pixels beside them, and a shard of the residuals."""
+    from dataclasses import replace
+
+    from astropy.table import hstack
+
+    from lenspipe.core.survey import load_survey
+    from lenspipe.refine.fit import refine_lenses
+    from lenspipe.refine.stamps import tell_refined, weigh_stamps
+
+    median = np.asarray(posteriors["theta_e"], np.float64)
+    sigma = 0.5 * np.asarray(posteriors["theta_e_err_lo"] + posteriors["theta_e_err_hi"], np.float64)
+    refined = refine_lenses(weigh_stamps(shard, load_survey(config.survey)), median, sigma)
+    residual = replace(shard, image=refined.residual, mask=None, psf_image=None, psf_index=None)
+    return hstack([posteriors, tell_refined(refined, posteriors)]), residual
+
+
+def _join(parts: list[Shard]) -> Shard:
+    """Return shards as one, of what residuals need."""
+    image, noise = (
+        np.concatenate([getattr(part, name) for part in parts]) for name in ("image", "noise_sigma")
+    )
+    first = parts[0]
+    return Shard(image, noise, first.bands, first.pixel_scale, first.survey, first.seed)
 
 
 STAGE = Stage(
