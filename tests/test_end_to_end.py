@@ -113,6 +113,29 @@ def test_a_run_leaves_what_the_contract_says(chain):
     assert "trained briefly" in (chain / "report/index.html").read_text()
 
 
+def test_candidates_of_a_run_are_refined_afterwards(chain, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(chain.parent, tmp_path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("lock", "made"))
+    before = read_table(run / "candidates.fits")
+    third = f"catalog.threshold={float(before['score'][2])!r}"
+    answer = lenspipe("model", run, "--refine", "--set", third)
+    assert answer.returncode == 0, answer.stderr
+    after = read_table(run / "candidates.fits")
+    assert list(after["name"]) == list(before["name"][: len(after)])
+    assert len(after) >= 3
+    assert np.isfinite(after["fit_theta_e"]).all()
+    assert np.all(after["fit_theta_e_err"] > 0)
+    flags = np.asarray(after["flags"])
+    poor = ~(np.asarray(after["fit_chi2"]) < 2)
+    assert np.all((flags[poor] & 8192) > 0)
+    scores = read_table(run / "scores.parquet")
+    assert np.isnan(scores["fit_theta_e"][np.asarray(scores["score"]) < after["score"].min()]).all()
+    residuals = [read_shard(path) for path in (run / "model").glob("*.residual.h5")]
+    modelled = np.isfinite(scores["fit_theta_e"]).sum()
+    assert sum(len(shard.image) for shard in residuals) == modelled
+    assert lenspipe("model", tmp_path).returncode == 2
+
+
 def test_an_object_seen_in_both_tiles_is_one_candidate(chain):
     scores, candidates = read_table(chain / "scores.parquet"), read_table(chain / "candidates.ecsv")
     duplicates = scores[(np.asarray(scores["flags"]) & 1024) > 0]

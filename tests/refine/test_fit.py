@@ -2,6 +2,8 @@ import numpy as np
 
 from lenspipe.refine.fit import refine_lenses
 from lenspipe.refine.parameters import PLACE, shape_of
+from lenspipe.refine.projection import Pixels
+from tests.oracles.lenstronomy_scene import galsim_image, lensed_image
 
 
 def test_lenses_come_back_with_errors_that_hold(truth, pixels):
@@ -36,3 +38,25 @@ def test_what_is_no_lens_has_a_model_that_does_not_fit(pixels):
     )
     got = refine_lenses(one, np.array([1.5]), np.array([0.1]))
     assert got.chi2[0] > 2
+
+
+def test_a_lens_drawn_by_somebody_else_comes_back():
+    """Arcs by lenstronomy, the lens galaxy by GalSim."""
+    lens = {"theta_e": 1.4, "q": 0.75, "phi": 30.0, "x_lens": 0.08, "y_lens": -0.05, "gamma_ext": 0.04}
+    lens["phi_ext"] = -20.0
+    source = {"flux": 900.0, "r_eff": 0.25, "n": 1.0, "q": 0.7, "phi": 50.0, "x": 0.28, "y": 0.12}
+    galaxy = {"flux": 4000.0, "r_eff": 0.7, "n": 4.0, "q": 0.8, "phi": 25.0, "x": 0.08, "y": -0.05}
+    size, scale, fwhm, noise = 48, 0.263, 0.9, 4.0
+    image = lensed_image(lens, source, size, scale, fwhm, np.inf) + galsim_image(
+        galaxy, size, scale, fwhm, np.inf
+    )
+    image = image[None, :, :, None] + np.random.default_rng(5).normal(0, noise, (1, size, size, 2))
+    psf = {"psf_fwhm": np.full((1, 2), fwhm), "psf_beta": np.full((1, 2), np.inf)}
+    pixels = Pixels(image, np.full(image.shape, 1 / noise), psf, scale)
+    got = refine_lenses(pixels, np.array([1.5]), np.array([0.12]))
+    told = {name.removeprefix("fit_"): values[0] for name, values in got.columns().items()}
+    np.testing.assert_allclose(told["chi2"], 1.0, atol=0.1)
+    for name in ("theta_e", "q", "x_lens", "y_lens", "gamma_ext"):
+        assert abs(told[name] - lens[name]) < 4 * told[f"{name}_err"] + 2e-3, name
+    np.testing.assert_allclose(told["theta_e"], 1.4, rtol=0.02)
+    np.testing.assert_allclose(got.flux[0, :, 1], 900.0, rtol=0.2)
