@@ -38,6 +38,23 @@ TARGETS = {
     "q": (Markup("<i>q</i>"), "axis ratio of the mass", 2, "", ""),
     "phi": (Markup("<i>φ</i>"), "position angle of the mass", 0, "°", ""),
 }
+_FIT = {
+    "fit_theta_e": (
+        Markup("<i>θ</i><sub>E</sub> fit"),
+        "Einstein radius of the model fitted to the pixels",
+        3,
+        "″",
+        "",
+    ),
+    "fit_q": (Markup("<i>q</i> fit"), "axis ratio of the mass, fitted to the pixels", 2, "", ""),
+    "fit_gamma_ext": (
+        Markup("<i>γ</i><sub>ext</sub> fit"),
+        "external shear, fitted to the pixels",
+        2,
+        "",
+        "",
+    ),
+}
 _METRICS = {
     "auroc": "AUROC",
     "tpr_at_fpr_1e-3": "TPR at FPR 10⁻³",
@@ -123,10 +140,10 @@ def _card(data: ReportData, names: set[str], i: int, row: Row) -> dict[str, Any]
             "mark": mark,
             "unit": unit,
             "value": number(row[target], decimals),
-            "hi": number(get(f"{target}_err_hi"), decimals),
-            "lo": number(get(f"{target}_err_lo"), decimals),
+            "hi": number(get(f"{target}_err_hi", get(f"{target}_err")), decimals),
+            "lo": number(get(f"{target}_err_lo", get(f"{target}_err")), decimals),
         }
-        for target, (symbol, words, decimals, mark, unit) in TARGETS.items()
+        for target, (symbol, words, decimals, mark, unit) in (TARGETS | _FIT).items()
         if target in names
     ]
     bands = [name.removeprefix("mag_") for name in data.candidates.colnames if name.startswith("mag_")]
@@ -144,6 +161,11 @@ def _card(data: ReportData, names: set[str], i: int, row: Row) -> dict[str, Any]
         "score_key": plain_number(get("score")),
         "theta_key": plain_number(get("theta_e")),
         "measures": measures,
+        "qualities": [
+            (words, number(get(name), 2))
+            for name, words in (("novelty", "novelty"), ("fit_chi2", "χ² per degree of the fit"))
+            if math.isfinite(get(name))
+        ],
         "mags": [(band, number(get(f"mag_{band}"), 2)) for band in bands],
         "ra": f"{get('ra'):.5f}" if math.isfinite(get("ra")) else "",
         "dec": f"{get('dec'):+.5f}" if math.isfinite(get("dec")) else "",

@@ -310,3 +310,21 @@ def test_page_shows_what_the_scores_are_worth():
     shown = [a["alt"] for t, a in page.elements if t == "img"]
     for alt in ("share of lenses found", "false positive rate of each kind", "rate of lenses against"):
         assert any(text.startswith(alt) for text in shown), alt
+
+
+def test_models_fitted_to_the_pixels_stand_beside_the_networks_word():
+    data = full()
+    data.candidates["novelty"] = [0.5, np.nan, 1.7]
+    for name, values in {
+        "fit_theta_e": 1.234,
+        "fit_theta_e_err": 0.012,
+        "fit_q": 0.7,
+        "fit_chi2": 1.08,
+    }.items():
+        data.candidates[name] = [values, np.nan, values]
+    page = render_report(data)
+    assert page.count("Einstein radius fitted to the pixels") == 3
+    assert page.count("1.234") == 2
+    assert page.count("χ² per degree of the fit 1.08") == 2
+    assert page.count("novelty 1.70") == 1
+    assert "χ² per degree of the fit" not in render_report(full())
