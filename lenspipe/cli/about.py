@@ -54,6 +54,28 @@ def pack(
 
 
 @app.command()
+def combine(
+    bundles: Annotated[
+        list[Path], typer.Argument(metavar="BUNDLE...", help="regressors of the same training set")
+    ],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="a new folder")],
+    description: Annotated[str, typer.Option("--description", help="a line: what it is for")] = "",
+) -> int:
+    """Join regressors to one whose answer for each target is their best weighted mean."""
+    from lenspipe.pipeline.journal import quiet_networks
+    from lenspipe.training.combine import combine_bundles
+
+    with quiet_networks():
+        joined = combine_bundles(bundles, out, description)
+    for target in joined.targets:
+        told = joined.calibration["shares"][target]
+        print(f"{target:<8} scatter {joined.metrics[target]['scatter68']:.4f}, shares of the networks",
+              " ".join(f"{share:.2f}" for share in told))  # fmt: skip
+    print(joined.path)
+    return 0
+
+
+@app.command()
 def surveys() -> int:
     """List the packaged surveys."""
     from lenspipe.core.survey import load_survey, survey_names
