@@ -95,7 +95,6 @@ def test_every_module_has_its_test():
         "cli/search.py": "test_cli",
         "report/data.py": "data only",
         "stages/catalog.py": "test_end_to_end",
-        "stages/model.py": "test_end_to_end",
         "stages/report.py": "test_end_to_end and test_cli",
         "stages/simulate.py": "test_cli and test_end_to_end",
         "stages/train.py": "test_cli and test_end_to_end",

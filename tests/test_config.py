@@ -65,6 +65,7 @@ def test_later_set_wins_and_bare_words_are_strings():
         ("run.seed", "--set expects key=value"),
         ("nonsense.deep.key=1", "unknown key 'nonsense'"),
         ("train.detector.folds=1.5", "train.detector.folds"),
+        ("train.regressor={learn_dropout=true, dropout=0.0}", "dropout, which must be above 0"),
         ("train.regressor.targets=['e1']", "e1 and e2 turn into each other with the sky: give both"),
     ],
 )

@@ -186,7 +186,8 @@ class TrainSection(Section):
         False, description="regressor only: errors of the targets may be correlated (full covariance)"
     )
     learn_dropout: bool = Field(
-        False, description="regressor only: each target's dropout rate is learnt, beginning with dropout"
+        False,
+        description="regressor only: the dropout rate is learnt, of each target with a branch, from dropout on",
     )
     zero_point_error: float = Field(
         0.025,
@@ -212,6 +213,8 @@ class TrainSection(Section):
 
     @model_validator(mode="after")
     def _targets_that_turn(self) -> TrainSection:
+        if self.learn_dropout and not self.dropout > 0:
+            raise ValueError("learn_dropout begins with dropout, which must be above 0")
         turning = sorted(set(self.targets) & set(TURNING))
         for name, pair in TURNING.items():
             if name in turning and pair not in turning:

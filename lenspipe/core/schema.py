@@ -48,7 +48,8 @@ FLAGS: dict[Flag, str] = {
     Flag.DUPLICATE: "the same object is scored in another tile, whose row is the one ranked",
     Flag.POINT_LIKE: "no larger than the PSF in the detection band: most likely a star or a quasar",
     Flag.UNLIKE_TRAINING: "unlike what the regressor was trained on (novelty above 1): do not trust its numbers",
-    Flag.FIT_FAILED: "the model fitted to the pixels did not converge, or its chi squared per degree exceeds 2",
+    Flag.FIT_FAILED: "the model fitted to the pixels did not converge, its chi squared per degree exceeds 2, or the "
+    "lens galaxy alone explains them as well (fit_snr_src below 5)",
     Flag.FIT_DISAGREES: "theta_e of the model fitted to the pixels and of the network differ by more than 3 sigma",
 }
 
@@ -103,6 +104,12 @@ _FIT = {
     "x_src": ("arcsec", "pos.cartesian.x", "place of the source, unlensed, to the right", False),
     "y_src": ("arcsec", "pos.cartesian.y", "place of the source, unlensed, up", False),
     "r_src": ("arcsec", "phys.angSize", "half-light radius of the source, unlensed", False),
+    "snr_src": (
+        "",
+        "stat.snr",
+        "signal-to-noise of the source: what it gains over the lens galaxy alone",
+        False,
+    ),
     "chi2": ("", "stat.fit.chi2", "chi squared per degree of freedom", False),
 }
 

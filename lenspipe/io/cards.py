@@ -112,6 +112,13 @@ def describe_card(card: dict[str, Any]) -> list[str]:
             )
         )  # fmt: skip
         lines.append(f"{told} ({scores['n_lens']} lenses, {scores['n_nonlens']} others: {sample})")
+    for target in card["targets"] if isinstance(card["targets"], dict) else ():
+        if "scatter68" in scores.get(target, ()):
+            m = scores[target]
+            lines.append(
+                f"{target}: 68 % scatter {m['scatter68']:.3f}, bias {m['bias']:+.3f}, 68 % intervals hold "
+                f"{m['coverage']['0.68']:.2f} ({m['n_test']:,} lenses)"
+            )
     return [line for line in (*lines, *card.get("limits", ())) if line]
 
 

@@ -92,21 +92,29 @@ class ConcreteDropout(MCDropout):
         With which training begins, in (0, 1).
     groups : int
         Into so many equal parts, one after the other, the units are divided.
-    samples : int
-        Stamps in the training set.
+    samples, targets : int
+        Stamps in the training set, and targets, over both of which the loss is a mean.
     seed : int, optional
     """
 
     #: Sharpness of the relaxed masks (the authors' own).
     TEMPERATURE = 0.1
 
-    def __init__(self, rate: float, groups: int = 1, samples: int = 1, seed: int | None = None, **kwargs):
+    def __init__(
+        self,
+        rate: float,
+        groups: int = 1,
+        samples: int = 1,
+        targets: int = 1,
+        seed: int | None = None,
+        **kwargs,
+    ):
         super().__init__(rate, seed, **kwargs)
         if not rate > 0:
             raise ValueError(f"ConcreteDropout expects a first rate in (0, 1), received {rate!r}")
         if groups < 1 or samples < 1:
             raise ValueError(f"ConcreteDropout expects groups and samples >= 1, received {groups}, {samples}")
-        self.groups, self.samples = int(groups), int(samples)
+        self.groups, self.samples, self.targets = int(groups), int(samples), int(targets)
 
     def build(self, input_shape):
         """Make the logits of the rates (groups,)."""
@@ -129,8 +137,7 @@ class ConcreteDropout(MCDropout):
         p: Any = ops.sigmoid(self.logit)
         entropy = -p * ops.log(p) - (1 - p) * ops.log(1 - p)
         units = inputs.shape[-1] // self.groups
-        # the networks' losses are means over stamps and targets: a group is a target's
-        self.add_loss(-units * ops.mean(entropy) / self.samples)
+        self.add_loss(-units * ops.sum(entropy) / (self.samples * self.targets))
         odds = ops.add(self._spread(self.logit, inputs), ops.log(noise / (1 - noise)))
         return self._keep(inputs, 1 - ops.sigmoid(ops.divide(odds, self.TEMPERATURE)))
 
@@ -150,7 +157,8 @@ class ConcreteDropout(MCDropout):
         return ops.repeat(ops.cast(values, inputs.dtype), inputs.shape[-1] // self.groups)
 
     def get_config(self):
-        return {**super().get_config(), "groups": self.groups, "samples": self.samples}
+        own = {"groups": self.groups, "samples": self.samples, "targets": self.targets}
+        return {**super().get_config(), **own}
 
 
 def dropout_layers(model: keras.Model) -> list[MCDropout]:

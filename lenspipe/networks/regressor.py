@@ -63,7 +63,8 @@ def build_regressor(
     covariance : bool
         Whether the errors of the targets may be correlated (full covariance) or not (diagonal).
     learn_dropout : bool
-        Whether the dropout rate of each target is learnt, beginning with `dropout` (Gal, Hron & Kendall 2017).
+        Whether the dropout rate is learnt, of each target that has a branch, beginning with `dropout` (Gal, Hron &
+        Kendall 2017).
     samples : int
         Stamps of the training folds; they decide how strongly a learnt rate is held.
     zero_point_error : float
@@ -87,7 +88,7 @@ def build_regressor(
         head = _build_head(
             trunk.output_shape[-1],
             branches,
-            _dropout(dropout, branches, seed, learn_dropout, samples),
+            _dropout(dropout, branches, seed, learn_dropout, samples, targets),
             TargetScale(target_mean, target_std, name="target_scale", dtype="float32"),
             (targets, 1 + targets if covariance else 2),
         )
@@ -117,10 +118,10 @@ def _branch(x, hidden: Sequence[int]):
     return x
 
 
-def _dropout(rate: float, groups: int, seed: int, learnt: bool, samples: int) -> MCDropout:
+def _dropout(rate: float, groups: int, seed: int, learnt: bool, samples: int, targets: int) -> MCDropout:
     settings: dict[str, Any] = {"seed": seed + 1, "name": "mc_dropout", "dtype": "float32"}
     return (
-        ConcreteDropout(rate, groups=groups, samples=samples, **settings)
+        ConcreteDropout(rate, groups=groups, samples=samples, targets=targets, **settings)
         if learnt
         else MCDropout(rate, **settings)
     )

@@ -7,7 +7,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lenspipe.refine.parameters import LIGHT, NAMES, PLACE, default_prior, first_vector, shape_of, shear_of
+from lenspipe.refine.parameters import (
+    LIGHT,
+    NAMES,
+    PLACE,
+    Prior,
+    default_prior,
+    first_vector,
+    shape_of,
+    shear_of,
+)
 from lenspipe.refine.projection import Pixels, project
 from lenspipe.refine.solve import Solution, solve
 
@@ -37,6 +46,8 @@ class Refined:
         Best values and Laplace errors, as `parameters.NAMES`; in the vector's own terms (radii: logarithms).
     chi2 : ndarray (n,)
         Per degree of freedom, of the pixels that count.
+    snr_src : ndarray (n,)
+        Root of the chi squared that the source gains over the best lens galaxy alone: its signal-to-noise.
     flux : ndarray (n, b, 2)
         Of the lens galaxy and of the source, unlensed [nJy].
     residual : ndarray (n, s, s, b), float32
@@ -47,6 +58,7 @@ class Refined:
     vector: np.ndarray
     sigma: np.ndarray
     chi2: np.ndarray
+    snr_src: np.ndarray
     flux: np.ndarray
     residual: np.ndarray
     converged: np.ndarray
@@ -66,7 +78,7 @@ class Refined:
         told |= {"gamma_ext": gamma, "gamma_ext_err": np.hypot(err["gamma1"], err["gamma2"]) / np.sqrt(2)}
         told |= {"phi_ext": phi_ext, "r_lens": np.exp(get["log_r_lens"]), "n_lens": get["n_lens"]}
         told |= {"x_src": get["x_lens"] + get["x_src"], "y_src": get["y_lens"] + get["y_src"]}
-        told |= {"r_src": np.exp(get["log_r_src"]), "chi2": self.chi2}
+        told |= {"r_src": np.exp(get["log_r_src"]), "snr_src": self.snr_src, "chi2": self.chi2}
         return {f"fit_{name}": values for name, values in told.items()}
 
 
@@ -124,7 +136,12 @@ def _refine_some(pixels: Pixels, theta_e: np.ndarray, theta_e_sigma: np.ndarray)
     best = np.array(
         [rows_of[np.argmin(found.cost[rows_of])] for rows_of in (np.flatnonzero(owner == k) for k in rows)]
     )
-    return _describe(found, best, counted, pixels)
+    without = solve(
+        lambda vector, which: project(vector, counted.take(which % count), lensed=False)[0],
+        np.concatenate([found.vector[best], galaxy]), Prior(*(np.tile(v, (2, 1)) for v in (prior.mean, prior.sigma))),
+        LIGHT, iterations=15,
+    ).chi2.reshape(2, count).min(axis=0)  # fmt: skip
+    return _describe(found, best, without, counted, pixels)
 
 
 def _best_starts(residuals, galaxies: list[np.ndarray], theta_e: np.ndarray, theta_e_sigma: np.ndarray):
@@ -157,7 +174,9 @@ def _portions(count: int, size: int = 128) -> list[slice]:
     return [slice(start, start + size) for start in range(0, count, size)]
 
 
-def _describe(found: Solution, best: np.ndarray, counted: Pixels, pixels: Pixels) -> Refined:
+def _describe(
+    found: Solution, best: np.ndarray, without: np.ndarray, counted: Pixels, pixels: Pixels
+) -> Refined:
     vector = found.vector[best]
     _, flux, light, arcs = project(vector, counted)
     covariance = np.linalg.inv(found.curvature[best])
@@ -167,6 +186,7 @@ def _describe(found: Solution, best: np.ndarray, counted: Pixels, pixels: Pixels
         vector,
         np.sqrt(np.einsum("nkk->nk", covariance)),
         found.chi2[best] / degrees,
+        np.sqrt(np.maximum(without - found.chi2[best], 0.0)),
         flux,
         np.asarray(pixels.image - model, np.float32),
         found.converged[best],

@@ -65,14 +65,16 @@ def solve(
         tried = residuals(trial, active)
         tried_chi2 = _squares(tried)
         tried_cost = tried_chi2 + _squares(prior.take(active).misfit(trial)[:, place])
-        gain = cost[active] - tried_cost
+        gain, used = cost[active] - tried_cost, damping[active].copy()
         better = gain > 0
         won = active[better]
         vector[won], flat[won] = trial[better], tried[better]
         chi2[won], cost[won], stale[won] = tried_chi2[better], tried_cost[better], True
         damping[won] *= _EASIER
         damping[active[~better]] *= _HARDER
-        converged[active[(better & (gain < _ENOUGH)) | (damping[active] > _HOPELESS)]] = True
+        # little gained by a step that was held back says nothing
+        little = better & (gain < _ENOUGH) & (used <= 1.0)
+        converged[active[little | (damping[active] > _HOPELESS)]] = True
         active = np.flatnonzero(~converged)
         if not len(active):
             break

@@ -15,6 +15,8 @@ from lenspipe.refine.projection import Pixels
 DISAGREE = 3.0
 #: A model is no model beyond this chi squared per degree of freedom: something else is in the stamp.
 WORST_CHI2 = 2.0
+#: Nor is one whose source is fainter: a galaxy alone explains the pixels as well.
+LEAST_SNR = 5.0
 
 
 def weigh_stamps(shard: Shard, survey: Survey) -> Pixels:
@@ -50,7 +52,7 @@ def tell_refined(refined: Refined, posteriors: Table) -> Table:
     found, error = np.asarray(table["fit_theta_e"]), np.asarray(table["fit_theta_e_err"])
     median = np.asarray(posteriors["theta_e"], np.float64)
     side = np.where(found > median, posteriors["theta_e_err_hi"], posteriors["theta_e_err_lo"])
-    failed = ~refined.converged | ~(refined.chi2 < WORST_CHI2)
+    failed = ~refined.converged | ~(refined.chi2 < WORST_CHI2) | ~(refined.snr_src > LEAST_SNR)
     apart = np.abs(found - median) > DISAGREE * np.hypot(side, error)
     flags = failed * int(Flag.FIT_FAILED) + (apart & ~failed) * int(Flag.FIT_DISAGREES)
     table["fit_flags"] = flags.astype(np.int32)

@@ -148,7 +148,7 @@ def draw_against(name: str, values: Mapping[str, Any], theme: Theme) -> Figure:
         ax.set_xscale("log")
     ax.set(
         xlabel="S/N of the arcs" if name == "snr" else f"true {SYMBOLS.get(name, name)}",
-        ylabel="error / truth",
+        ylabel="error (fraction of the truth, where it has no sign)",
     )
     ax.legend(loc="upper right")
     return figure

@@ -41,7 +41,7 @@ TARGETS = {
 _FIT = {
     "fit_theta_e": (
         Markup("<i>θ</i><sub>E</sub> fit"),
-        "Einstein radius of the model fitted to the pixels",
+        "Einstein radius fitted to the pixels",
         3,
         "″",
         "",

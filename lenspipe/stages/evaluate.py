@@ -117,7 +117,7 @@ def _describe_detector(metrics: dict[str, Any]) -> list[str]:
 def _evaluate_regressor(bundle, stamps, mc_samples: int, seed: int):
     from lenspipe.core.schema import target_columns
     from lenspipe.training.posterior import WITH_MOMENTS, sample_posteriors
-    from lenspipe.training.recalibrate import LEVELS, before_calibration
+    from lenspipe.training.recalibrate import LEVELS, before_calibration, complete_calibration
     from lenspipe.training.regression import look_closer, regressor_metrics
     from lenspipe.training.targets import to_network
 
@@ -130,7 +130,7 @@ def _evaluate_regressor(bundle, stamps, mc_samples: int, seed: int):
         table[f"{target}_true"], table[f"{target}_truth"] = true[:, k], transformed[:, k]
     for name, values in posteriors.columns(WITH_MOMENTS).items():
         table[name] = values
-    conformal = bundle.calibration["conformal"]
+    conformal = complete_calibration(bundle.calibration, names)["conformal"]
     factors = {target: np.array([conformal[target][str(level)] for level in LEVELS]) for target in names}
     metrics = regressor_metrics(table, names, factors, before_calibration(table, names, bundle.calibration))
     closer = look_closer(table, names)
@@ -148,9 +148,12 @@ def _evaluate_regressor(bundle, stamps, mc_samples: int, seed: int):
 
 
 def _describe_target(target: str, m: dict[str, Any]) -> str:
+    from lenspipe.training.targets import is_signed
+
     others = ", ".join(f"{name} {part['scatter68']:.3f}" for name, part in m["baselines"].items())
     return (
-        f"{target:<8} bias {m['bias']:+.4f}, scatter {m['scatter68']:.4f} (fractions; {others}), "
+        f"{target:<8} bias {m['bias']:+.4f}, scatter {m['scatter68']:.4f} "
+        f"({'absolute' if is_signed(target) else 'fractions'}; {others}), "
         f"68 % coverage {m['coverage']['0.68']:.3f} +- {m['coverage_err']['0.68']:.3f} "
         f"(before calibration {m['coverage_before']['0.68']:.3f}), {m['n_test']} lenses (simulations)"
     )

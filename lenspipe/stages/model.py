@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from lenspipe.config import Config, settings_of
+from lenspipe.core.errors import ConfigError, UserError
 from lenspipe.core.types import Done, Stage, Unit
+from lenspipe.io.cards import read_card
 from lenspipe.io.shards import Shard
 from lenspipe.io.store import Store, safe_name
 from lenspipe.stages import find, ingest
@@ -17,6 +19,8 @@ from lenspipe.stages.stamps import bundle_files, check_regressor, open_bundle, r
 def plan(config: Config, store: Store) -> list[Unit]:
     """One unit a tile; none if the run has no regressor."""
     folder = regressor_folder(config, store)
+    if config.model.refine:
+        _check_start(folder)
     if folder is None:
         return []
     check_regressor(config)
@@ -34,6 +38,17 @@ def plan(config: Config, store: Store) -> list[Unit]:
         )
         for unit in ingest.list_tiles(config, store)
     ]
+
+
+def _check_start(folder: Path | None) -> None:
+    """Refuse to refine without a regressor that says where to begin; `ConfigError`."""
+    if folder is None:
+        raise ConfigError(
+            "model.refine begins with a regressor's theta_e, and this run has no regressor: give one, "
+            "--set model.regressor=NAME_OR_DIR, or leave refine out"
+        )
+    if (folder / "bundle.json").exists() and "theta_e" not in read_card(folder)["targets"]:
+        raise ConfigError(f"model.refine begins with theta_e, which the regressor {folder} does not predict")
 
 
 def posteriors_path(store: Store, unit: str) -> Path:
@@ -60,6 +75,11 @@ def work(unit: Unit, config: Config, store: Store) -> Done:
     objects = read_table(ingest.objects_path(config, store, unit.name))
     bundle = open_bundle(regressor_folder(config, store))
     path, stored = ingest.shard_path(config, store, unit.name), np.asarray(objects["stamp"])[rows]
+    if (stored < 0).any():
+        raise UserError(
+            f"{unit.name}: the stamps of {int((stored < 0).sum())} candidates were not kept, as they did not reach "
+            "the threshold of the scan; scan again with the lower threshold, or with --keep"
+        )
     refine = config.model.refine and len(rows) > 0
     stamps = iterate_shard(path, stored, masks=bundle.needs_mask or refine)
     parts, residuals = [], []

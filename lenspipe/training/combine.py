@@ -35,8 +35,7 @@ def combine_bundles(bundles: Sequence[str | Path], folder: str | Path, descripti
     Parameters
     ----------
     bundles : sequence of path
-        Regressors of the same targets for the same stamps, whose held-out lenses are the same: trained on the same sets
-        with the same folds and seed.
+        Regressors of the same targets for the same stamps, trained on the same sets, with the same lenses held out.
     folder : path
         A new one.
     description : str
@@ -135,6 +134,10 @@ def _check(parts: Sequence[Bundle], folder: Path) -> None:
     first = parts[0]
     for part in parts:
         part.check_task("regressor")
+        if "shares" in part.calibration:
+            raise InputError(f"{part.path} is a combination already; give the bundles that it was made of")
+        if "familiar" not in part.card:
+            raise InputError(f"{part.path} was trained by an earlier version; train it again")
         for what, mine, theirs in (
             ("targets", first.targets, part.targets),
             ("training sets", first.card["training"]["data_hash"], part.card["training"]["data_hash"]),

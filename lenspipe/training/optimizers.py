@@ -38,7 +38,7 @@ def make_optimizer(settings: TrainSection, steps_per_epoch: int) -> keras.optimi
         options |= {"use_ema": True, "ema_momentum": settings.ema}
     optimizer = _OPTIMIZERS[settings.optimizer](_schedule(settings, steps_per_epoch), **options)
     if settings.optimizer in _DECAYING:
-        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta", "logit"])
     # fit ends by putting the averages in the place of the weights, and here fit is called for each epoch anew
     optimizer.finalize_variable_values = lambda variables: None
     return optimizer

@@ -54,6 +54,8 @@ def pack_bundle(
     numbers = sorted(set(folds)) or list(range(len(source.weights)))
     if numbers[-1] >= len(source.weights) or numbers[0] < 0:
         raise InputError(f"{bundle} has the folds 0 to {len(source.weights) - 1}, received {list(folds)}")
+    if "shares" in source.calibration and len(numbers) < len(source.weights):
+        raise InputError(f"{bundle} is a combination, whose networks belong together: leave out --fold")
     if (target / "bundle.json").exists():
         raise InputError(f"{target} holds a model already; choose another folder")
     target.mkdir(parents=True, exist_ok=True)
@@ -90,6 +92,12 @@ def read_figures(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise InputError(f"{folder} holds no metrics of `lenspipe evaluate` ({error})") from None
     figures = {name: value for name, value in metrics.items() if isinstance(value, (int, float, str))}
+    told = ("bias", "scatter68", "outlier_frac", "coverage", "n_test")
+    figures |= {
+        target: {name: value[name] for name in told}
+        for target, value in metrics.items()
+        if isinstance(value, dict) and set(told) <= set(value)
+    }
     return {"data": metrics.get("data", ""), **figures}
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from astropy.table import Table
 from scipy.stats import norm
 
-from lenspipe.training.targets import from_network, to_network
+from lenspipe.training.targets import from_network, slope, to_network
 
 #: Contents of the intervals whose coverage is told.
 LEVELS = (0.5, 0.68, 0.9, 0.95)
@@ -64,11 +64,21 @@ def _conformal(off: np.ndarray, level: float) -> float:
     return float(off[min(len(off), int(np.ceil((len(off) + 1) * level))) - 1])
 
 
+def complete_calibration(calibration: Mapping[str, Any], targets: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Return the calibration of a card with what those of early bundles lack: no line, a Gaussian's intervals."""
+    plain = {str(p): float(norm.ppf(0.5 + p / 2)) for p in LEVELS}
+    defaults: dict[str, Any] = {"line": [0.0, 1.0], "sigma_scale": 1.0, "conformal": plain}
+    return {
+        name: {target: calibration.get(name, {}).get(target, default) for target in targets}
+        for name, default in defaults.items()
+    }
+
+
 def recalibrate(
     oof: Table, targets: Sequence[str], calibration: Mapping[str, Mapping[str, Any]], rows: Any = slice(None)
 ) -> Table:
     """Return rows of raw posteriors after calibration: columns as before."""
-    out = oof[rows]
+    out, calibration = oof[rows], complete_calibration(calibration, targets)
     for target in targets:
         (a, b), scale = calibration["line"][target], calibration["sigma_scale"][target]
         mean = np.asarray(out[f"{target}_mean"], np.float64)
@@ -86,8 +96,12 @@ def recalibrate(
         out[f"{target}_err_lo"] = moved["middle"] - moved["low"]
         out[f"{target}_err_hi"] = moved["high"] - moved["middle"]
         out[f"{target}_mean"] = a + b * mean
-        for part in ("sigma", "aleatoric", "epistemic"):
-            out[f"{target}_{part}"] = scale * np.asarray(out[f"{target}_{part}"])
+        out[f"{target}_sigma"] = scale * np.asarray(out[f"{target}_sigma"])
+        before, after = (
+            slope(to_network(v[:, None], [target])[:, 0], target) for v in (raw["middle"], moved["middle"])
+        )
+        for part in ("aleatoric", "epistemic"):
+            out[f"{target}_{part}"] = scale * after / before * np.asarray(out[f"{target}_{part}"])
     return out
 
 
@@ -95,7 +109,7 @@ def before_calibration(
     table: Mapping[str, np.ndarray], targets: Sequence[str], calibration: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, np.ndarray]:
     """Return truth, mean and sigma of calibrated rows as they were before: columns ``<t>_<part>``."""
-    out = {}
+    out, calibration = {}, complete_calibration(calibration, targets)
     for target in targets:
         truth, mean, sigma = _moments(table, target)
         (a, b), scale = calibration["line"][target], calibration["sigma_scale"][target]

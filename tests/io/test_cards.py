@@ -153,3 +153,10 @@ def test_every_packaged_model_has_a_whole_card():
         assert name.startswith(card["training"]["survey"])
         assert {"test", "limits"} <= set(card), name
         assert sum(path.stat().st_size for path in folder.iterdir()) < 60e6
+
+
+def test_a_regressors_card_tells_a_line_a_target(packaged):
+    card = read_card("des-r") | {"targets": {"theta_e": "arcsec"}}
+    measured = {"bias": -0.01, "scatter68": 0.05, "coverage": {"0.68": 0.69}, "n_test": 1200}
+    told = describe_card(card | {"metrics": {"theta_e": measured}})
+    assert "theta_e: 68 % scatter 0.050, bias -0.010, 68 % intervals hold 0.69 (1,200 lenses)" in told

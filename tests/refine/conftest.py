@@ -31,3 +31,9 @@ def truth():
 @pytest.fixture(scope="session")
 def pixels(truth):
     return draw_lenses(truth, (8e3, 2e4), (4e3, 3e3))
+
+
+@pytest.fixture(scope="session")
+def draw():
+    """Return the function that draws lenses."""
+    return draw_lenses

@@ -18,11 +18,18 @@ def test_lenses_come_back_with_errors_that_hold(truth, pixels):
         pull = (got.vector - truth)[:, PLACE[name]] / got.sigma[:, PLACE[name]]
         assert np.all(np.abs(pull) < 4), name
     np.testing.assert_allclose(got.residual.std(axis=(1, 2, 3)), 8.0, rtol=0.05)
+    assert np.all(got.snr_src > 50)
     columns = got.columns()
     np.testing.assert_allclose(columns["fit_theta_e"], got.vector[:, k])
     q, _ = shape_of(truth[:, PLACE["e1"]], truth[:, PLACE["e2"]])
     assert np.all(np.abs(columns["fit_q"] - q) < 4 * columns["fit_q_err"] + 0.02)
     assert all(np.isfinite(values).all() and len(values) == 2 for values in columns.values())
+
+
+def test_a_galaxy_without_arcs_has_no_source_to_speak_of(truth, draw):
+    got = refine_lenses(draw(truth[:1], (8e3, 2e4), (0.0, 0.0), seed=2), np.array([1.3]), np.array([0.1]))
+    assert got.chi2[0] < 1.1
+    assert got.snr_src[0] < 5
 
 
 def test_what_is_no_lens_has_a_model_that_does_not_fit(pixels):

@@ -47,20 +47,21 @@ def test_the_psf_is_the_stamps_own_where_there_is_one():
 
 
 @pytest.mark.parametrize(
-    ("theta_e", "chi2", "converged", "flag"),
+    ("theta_e", "chi2", "snr", "converged", "flag"),
     [
-        (1.05, 1.0, True, 0),
-        (1.50, 1.0, True, Flag.FIT_DISAGREES),
-        (0.60, 1.0, True, Flag.FIT_DISAGREES),
-        (1.50, 2.5, True, Flag.FIT_FAILED),
-        (1.05, 1.0, False, Flag.FIT_FAILED),
-        (1.05, np.nan, True, Flag.FIT_FAILED),
+        (1.05, 1.0, 30.0, True, 0),
+        (1.50, 1.0, 30.0, True, Flag.FIT_DISAGREES),
+        (0.60, 1.0, 30.0, True, Flag.FIT_DISAGREES),
+        (1.50, 2.5, 30.0, True, Flag.FIT_FAILED),
+        (1.05, 1.0, 3.0, True, Flag.FIT_FAILED),
+        (1.05, 1.0, 30.0, False, Flag.FIT_FAILED),
+        (1.05, np.nan, 30.0, True, Flag.FIT_FAILED),
     ],
 )
-def test_a_fit_that_fails_or_disagrees_is_flagged(theta_e, chi2, converged, flag):
+def test_a_fit_that_fails_or_disagrees_is_flagged(theta_e, chi2, snr, converged, flag):
     vector, sigma = np.zeros((1, len(NAMES))), np.full((1, len(NAMES)), 0.03)
     vector[0, PLACE["theta_e"]] = theta_e
     none = np.zeros((1, 3, 2))
-    refined = Refined(vector, sigma, np.array([chi2]), none, none, np.array([converged]))
+    refined = Refined(vector, sigma, np.array([chi2]), np.array([snr]), none, none, np.array([converged]))
     network = Table({"theta_e": [1.0], "theta_e_err_lo": [0.1], "theta_e_err_hi": [0.12]})
     assert tell_refined(refined, network)["fit_flags"][0] == int(flag)

@@ -43,6 +43,16 @@ def test_a_stamps_novelty_does_not_depend_on_the_others(features):
     np.testing.assert_array_equal(known.novelty(features[:64])[7:9], known.novelty(features[7:9]))
 
 
+def test_of_many_features_the_lesser_directions_count_as_alike():
+    rng = np.random.default_rng(1)
+    train = rng.normal(size=(4000, 300)) * np.where(np.arange(300) < 20, 5.0, 1.0)
+    known = learn_features(train[:3000], train[3000:])
+    assert known.directions.shape == (300, 256)
+    assert known.rest > 0
+    odd = rng.normal(size=(100, 300)) * 3
+    assert np.mean(known.novelty(odd) > 1) > 0.9
+
+
 def test_it_comes_back_from_disk_and_damage_is_told(features, tmp_path):
     known = learn_features(features[:1000], features[1000:2000])
     path = tmp_path / "fold-0.familiar.npz"
@@ -52,7 +62,8 @@ def test_it_comes_back_from_disk_and_damage_is_told(features, tmp_path):
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(InputError, match=r"fold-0.familiar.npz cannot be read"):
         load_familiarity(path)
-    np.savez(path, center=np.zeros(3), basis=np.zeros((2, 2)), edge=1.0)
+    other = {"center": np.zeros(3), "directions": np.zeros((2, 2)), "spread": np.ones(2), "rest": 0.0}
+    np.savez(path, scale=np.ones(3), edge=1.0, **other)
     with pytest.raises(InputError, match="does not hold"):
         load_familiarity(path)
 

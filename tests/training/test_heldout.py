@@ -33,7 +33,8 @@ def test_held_out_rows_are_what_the_network_says_without_calibration(regressor, 
     np.testing.assert_allclose(oof["theta_e_mean"], found["theta_e"].mean, rtol=1e-5)
     np.testing.assert_allclose(oof["z_src_sigma"], found["z_src"].sigma, rtol=1e-5)
     np.testing.assert_allclose(oof["novelty"], found.novelty, rtol=1e-4)
-    assert np.quantile(oof["novelty"], 0.9) <= 1.0  # the edge is where these very stamps end
+    assert np.max(oof["novelty"]) >= 1.0  # the edge lies within these very stamps
+    assert np.median(oof["novelty"]) < 1.0
 
 
 def test_noise_is_unlike_lenses(regressor, data):

@@ -81,3 +81,11 @@ def test_a_card_tells_the_figures_of_its_test_set(tmp_path):
     assert read_figures(tmp_path) == {"auroc": 0.9, "auroc_err": 0.01, "data": "a set"}
     with pytest.raises(InputError, match="no metrics"):
         read_figures(tmp_path / "none")
+
+
+def test_figures_of_a_regressor_are_those_of_each_target(tmp_path):
+    told = {"bias": 0.01, "scatter68": 0.1, "outlier_frac": 0.0, "coverage": {"0.68": 0.7}, "n_test": 50}
+    write_json(
+        tmp_path / "metrics.json", {"theta_e": {**told, "against": {}}, "data": "50 stamps", "seen": False}
+    )
+    assert read_figures(tmp_path) == {"data": "50 stamps", "seen": False, "theta_e": told}

@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
+from astropy.table import Table
 
 from lenspipe.training.datasets import load_stamps
-from lenspipe.training.posterior import _spread_of, posteriors_with, sample_posteriors
+from lenspipe.training.posterior import WITH_MOMENTS, _spread_of, posteriors_with, sample_posteriors
+from lenspipe.training.recalibrate import recalibrate
 
 
 @pytest.fixture(scope="module")
@@ -88,3 +90,13 @@ def test_conformal_intervals_are_so_many_sigma_about_the_mean(regressor, stamps)
     raw = posteriors_with(regressor.networks(), regressor.targets, *args)
     assert np.isnan(raw["theta_e"].lo95).all()
     assert np.isnan(raw.novelty).all()
+
+
+def test_calibrated_posteriors_are_those_that_held_out_rows_are_recalibrated_to(regressor, stamps):
+    args = regressor.networks(), regressor.targets, stamps.image[:6], stamps.noise_sigma[:6], 8, 1, 8
+    raw = Table(posteriors_with(*args).columns(WITH_MOMENTS))
+    told = posteriors_with(*args, regressor.calibration).columns(WITH_MOMENTS)
+    after = recalibrate(raw, regressor.targets, regressor.calibration)
+    for name in after.colnames:
+        if name != "novelty":
+            np.testing.assert_allclose(after[name], told[name], rtol=1e-5, err_msg=name)

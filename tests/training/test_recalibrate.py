@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 from astropy.table import Table
-from scipy.stats import norm
 
 from lenspipe.training.recalibrate import (
     LEVELS,
     before_calibration,
+    complete_calibration,
     cross_recalibrate,
     fit_recalibration,
     recalibrate,
@@ -32,9 +32,7 @@ def posteriors(n=20_000, line=(0.05, 0.9), too_sure=2.0, tails=None, seed=0, fol
 def test_the_line_and_the_width_that_were_put_in_are_found():
     got = fit_recalibration(posteriors(), ["theta_e"])
     np.testing.assert_allclose(got["line"]["theta_e"], (0.05, 0.9), atol=0.01)
-    np.testing.assert_allclose(
-        got["sigma_scale"]["theta_e"], 2.0 * norm.ppf(0.84) / norm.ppf(0.84), rtol=0.03
-    )
+    np.testing.assert_allclose(got["sigma_scale"]["theta_e"], 2.0, rtol=0.03)
 
 
 @pytest.mark.parametrize("tails", [None, 3])
@@ -82,3 +80,18 @@ def test_the_median_moves_with_the_line():
     )
     width = np.log((after["theta_e"] + after["theta_e_err_hi"]) / after["theta_e"])
     np.testing.assert_allclose(width, calibration["sigma_scale"]["theta_e"] * oof["theta_e_sigma"], rtol=1e-9)
+
+
+def test_cards_of_early_bundles_are_completed():
+    """They had a width and nothing else."""
+    early = {"sigma_scale": {"theta_e": 1.5}}
+    whole = complete_calibration(early, ["theta_e"])
+    assert whole["line"]["theta_e"] == [0.0, 1.0]
+    assert whole["sigma_scale"]["theta_e"] == 1.5
+    np.testing.assert_allclose(whole["conformal"]["theta_e"]["0.95"], 1.959964, rtol=1e-6)
+    oof = posteriors(100)
+    after = recalibrate(oof, ["theta_e"], early)
+    np.testing.assert_allclose(after["theta_e_sigma"], 1.5 * oof["theta_e_sigma"])
+    np.testing.assert_allclose(
+        before_calibration(after, ["theta_e"], early)["theta_e_sigma"], oof["theta_e_sigma"]
+    )
