@@ -23,5 +23,5 @@ def test_refinement_needs_one_that_knows_einstein_radii(tmp_path):
     }  # fmt: skip
     (tmp_path / "bundle.json").write_text(json.dumps(card))
     config = config_from({"survey": "des", "model": {"refine": True, "regressor": str(tmp_path)}})
-    with pytest.raises(ConfigError, match="theta_e, which the regressor .* does not predict"):
+    with pytest.raises(ConfigError, match=r"theta_e, which the regressor .* does not predict"):
         model.plan(config, Store(tmp_path / "run"))
