@@ -18,7 +18,7 @@ def models() -> int:
     for name, folder in packaged_models().items():
         print(name, *(f"    {line}" for line in describe_card(read_card(folder))), "", sep="\n")
     print(
-        "`lenspipe scan --survey NAME` takes the best one of its survey; --detector NAME_OR_DIR takes another.\n"
+        "`lenspipe scan --survey NAME` uses all detectors of its survey together; --detector NAME_OR_DIR chooses.\n"
         "Train your own: lenspipe train --help."
     )
     return 0
