@@ -212,9 +212,13 @@ class TrainSection(Section):
         return names
 
     @model_validator(mode="after")
-    def _targets_that_turn(self) -> TrainSection:
+    def _learnt_dropout_begins_somewhere(self) -> TrainSection:
         if self.learn_dropout and not self.dropout > 0:
             raise ValueError("learn_dropout begins with dropout, which must be above 0")
+        return self
+
+    @model_validator(mode="after")
+    def _targets_that_turn(self) -> TrainSection:
         turning = sorted(set(self.targets) & set(TURNING))
         for name, pair in TURNING.items():
             if name in turning and pair not in turning:

@@ -105,8 +105,7 @@ def _linearise(
     curvature = np.einsum("nkp,njp->nkj", slope, slope, dtype=np.float64)
     gradient = -np.einsum("nkp,np->nk", slope, flat[rows], dtype=np.float64)
     mine = prior.take(rows)
-    inverse = np.where(np.isfinite(mine.sigma), mine.sigma, np.inf)[:, place] ** -2.0
-    curvature[:, np.arange(len(place)), np.arange(len(place))] += inverse + 1e-12
+    curvature[:, np.arange(len(place)), np.arange(len(place))] += mine.sigma[:, place] ** -2.0 + 1e-12
     gradient -= (mine.misfit(vector[rows]) / mine.sigma)[:, place]
     return curvature, gradient
 

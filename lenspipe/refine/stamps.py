@@ -46,13 +46,18 @@ def weigh_stamps(shard: Shard, survey: Survey) -> Pixels:
     return Pixels(image, weight, psf, shard.pixel_scale)
 
 
+def find_failed(refined: Refined) -> np.ndarray:
+    """Tell whose model is none (n,): not converged, beyond `WORST_CHI2`, or with a source below `LEAST_SNR`."""
+    return ~refined.converged | ~(refined.chi2 < WORST_CHI2) | ~(refined.snr_src > LEAST_SNR)
+
+
 def tell_refined(refined: Refined, posteriors: Table) -> Table:
     """Return the columns of models, ``fit_flags`` among them: whether a fit failed, or disagrees with the network."""
     table = Table(refined.columns())
     found, error = np.asarray(table["fit_theta_e"]), np.asarray(table["fit_theta_e_err"])
     median = np.asarray(posteriors["theta_e"], np.float64)
     side = np.where(found > median, posteriors["theta_e_err_hi"], posteriors["theta_e_err_lo"])
-    failed = ~refined.converged | ~(refined.chi2 < WORST_CHI2) | ~(refined.snr_src > LEAST_SNR)
+    failed = find_failed(refined)
     apart = np.abs(found - median) > DISAGREE * np.hypot(side, error)
     flags = failed * int(Flag.FIT_FAILED) + (apart & ~failed) * int(Flag.FIT_DISAGREES)
     table["fit_flags"] = flags.astype(np.int32)
