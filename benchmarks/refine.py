@@ -5,9 +5,9 @@
 Scenes: lenses of the DES population, 76 px, gri, plain (lens galaxy, one source, PSF, white noise) or, with ``--full``,
 with all realism of training sets. Both begin with a network's word, here the true theta_e with an error of 8 %.
 lenstronomy (``--peer N`` of the scenes) fits the same model to the three bands: 60 particles, 100 steps, within the
-same ranges, fluxes solved linearly; more steps would serve it better, at a price in proportion. It takes minutes a lens and needs
-`pip install tqdm`, which it does not install itself. Times are seconds a
-lens, the compilation of the renderer left out.
+same ranges, fluxes solved linearly; more steps would serve it better, at a price in proportion. It takes
+minutes a lens and needs `pip install tqdm`, which it does not install itself. Times are seconds a lens, the compilation
+of the renderer left out.
 """
 
 from __future__ import annotations
