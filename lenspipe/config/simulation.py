@@ -39,6 +39,9 @@ class RealismSection(Section):
     """What full scenes have and plain ones have not."""
 
     misaligned: bool = Field(True, description="lens light is not exactly shaped and turned like its mass")
+    varied: bool = Field(
+        True, description="lens galaxies of one sigma_v differ in luminosity, size and colour as on the sky"
+    )
     clumps: bool = Field(True, description="sources have star-forming knots and a bulge")
     satellites: float = Field(0.25, ge=0, le=1, description="share of early types that have a satellite")
     neighbours: bool = Field(
@@ -62,7 +65,7 @@ class RealismSection(Section):
 FULL = RealismSection()
 #: Nothing but a lens galaxy, a source, PSF and noise.
 PLAIN = RealismSection(
-    misaligned=False, clumps=False, satellites=0.0, neighbours=False, correlated_noise=False,
+    misaligned=False, varied=False, clumps=False, satellites=0.0, neighbours=False, correlated_noise=False,
     astrometry=0.0, masked=0.0, cosmic_rays=0.0, bleeding=False, missing_bands=0.0,
 )  # fmt: skip
 

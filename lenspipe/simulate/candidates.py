@@ -20,7 +20,8 @@ from lenspipe.core.errors import ConfigError
 from lenspipe.core.rng import uniform_at
 from lenspipe.core.survey import Survey
 from lenspipe.lensing.cosmology import ARCSEC, SPEED_OF_LIGHT
-from lenspipe.simulate.colours import flux_njy, observed_magnitude
+from lenspipe.simulate import early_types
+from lenspipe.simulate.colours import flux_njy
 from lenspipe.simulate.polar import image_reach, lens_disc, magnification_range
 from lenspipe.simulate.selection import (
     MIN_MAGNIFICATION,
@@ -69,6 +70,7 @@ def first_detectable(
     conditions: dict[str, np.ndarray],
     min_snr: float,
     halo: np.ndarray,
+    varied: bool = False,
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Return each sample's first detectable candidate, and how many it tried, that one included.
 
@@ -83,6 +85,8 @@ def first_detectable(
     min_snr : float
     halo : ndarray (n,)
         What theta_e is multiplied by, for what stands around the lens galaxy.
+    varied : bool
+        Whether lens galaxies are as `early_types.varied` has them, or as published.
 
     Returns
     -------
@@ -109,7 +113,7 @@ def first_detectable(
         candidates = _Candidates(keys[owner], trial, owner)
         _propose(survey, bands, candidates, min_snr, halo)
         _screen(survey, bands, candidates, conditions, min_snr)
-        _observe(survey, bands, candidates, conditions, min_snr)
+        _observe(survey, bands, candidates, conditions, min_snr, varied)
         rows, first = np.unique(candidates["owner"], return_index=True)
         for name, values in candidates.columns.items():
             found.setdefault(name, np.full(len(keys), np.nan))[rows] = values[first]
@@ -121,20 +125,6 @@ def first_detectable(
         if trials > _HOPELESS and hits < _LEAST_ACCEPTANCE * trials:
             raise ConfigError(_hopeless(survey, min_snr, trials, hits, lost))
     return {name: found[name] for name in found if name not in _INTERNAL}, needed
-
-
-def early_type(
-    z: np.ndarray, sigma_v: np.ndarray, normal_m: np.ndarray, normal_r: np.ndarray, bands: Sequence[str]
-) -> dict[str, np.ndarray]:
-    """Return r_lens [arcsec] and mag_lens_<band> of early types of given sigma_v [km/s].
-
-    Hyde & Bernardi 2009 for luminosity and size, as coded in LensPop.
-    """
-    log_s = np.log10(sigma_v)
-    absolute_r = (-0.37 + np.sqrt(0.37**2 - 4 * 0.006 * (2.97 + log_s))) / (2 * 0.006) + 0.15 / 2.4 * normal_m
-    r_kpc = 10 ** (2.46 - 2.79 * log_s + 0.84 * log_s**2 + 0.11 * normal_r)
-    out = {"r_lens": r_kpc * (1.0 + z) / (distance_to(z) * 1e3 * ARCSEC)}
-    return out | {f"mag_lens_{band}": observed_magnitude("early", band, z, absolute_r) for band in bands}
 
 
 class _Candidates:
@@ -226,10 +216,19 @@ def _screen(
 
 
 def _observe(
-    survey: Survey, bands: Sequence[str], c: _Candidates, conditions: dict[str, np.ndarray], min_snr: float
+    survey: Survey,
+    bands: Sequence[str],
+    c: _Candidates,
+    conditions: dict[str, np.ndarray],
+    min_snr: float,
+    varied: bool,
 ) -> None:
     """Draw the lens galaxy, lens the source, and keep what the survey detects."""
-    c.columns |= early_type(c["z_lens"], c["sigma_v"], c.normal(14), c.normal(15), bands)
+    drawn = (c["z_lens"], c["sigma_v"], c.normal(14), c.normal(15))
+    if varied:
+        c.columns |= early_types.varied(*drawn, c.normal(16), c.uniform(17), bands)
+    else:
+        c.columns |= early_types.published(*drawn, bands)
     c.columns |= {"q_light": c["q"], "phi_light": c["phi"]}
     c.columns |= {"n_lens": np.full(len(c["q"]), 4.0), "n_src": np.ones(len(c["q"]))}
     ring = lens_disc(*(c[name] for name in _LENSING))

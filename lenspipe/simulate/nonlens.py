@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from astropy.table import Table
 
-from lenspipe.config import IngestSection
+from lenspipe.config import FULL, IngestSection, RealismSection
 from lenspipe.core.rng import uniforms
 from lenspipe.core.survey import NJY_ZERO_POINT, Survey
 from lenspipe.simulate.colours import flux_njy, k_correction
@@ -47,13 +47,13 @@ def draw_nonlenses(
     bands: Sequence[str],
     mixture: Mapping[str, float],
     min_snr: float = 20.0,
-    full: bool = True,
+    realism: RealismSection = FULL,
 ) -> Table:
     """Return one non-lens per sample id, in their order.
 
     Parameters
     ----------
-    survey, seed, sample_ids, bands, min_snr, full
+    survey, seed, sample_ids, bands, min_snr, realism
         As in `population.draw_lenses`.
     mixture : mapping
         Kind -> share; they need not add up to 1.
@@ -65,7 +65,7 @@ def draw_nonlenses(
         early type.
     """
     ids = np.asarray(sample_ids, dtype=np.int64)
-    table = draw_lenses(survey, seed, ids, bands, min_snr, purpose="nonlens", full=full)
+    table = draw_lenses(survey, seed, ids, bands, min_snr, purpose="nonlens", realism=realism)
     u = uniforms(seed, "nonlens/kind", ids, 12)
     names, shares = list(mixture), np.cumsum(list(mixture.values()))
     kinds = np.array(names, dtype="U12")[np.searchsorted(shares, u[:, 0] * shares[-1], side="right")]

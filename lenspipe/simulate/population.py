@@ -15,6 +15,7 @@ import numpy as np
 from astropy.table import Table
 from scipy.special import ndtri
 
+from lenspipe.config import PLAIN, RealismSection
 from lenspipe.core.rng import stream_keys, uniforms
 from lenspipe.core.survey import Survey
 from lenspipe.simulate.candidates import first_detectable
@@ -35,7 +36,7 @@ def draw_lenses(
     min_snr: float = 20.0,
     attempt: int = 0,
     purpose: str = "lens",
-    full: bool = False,
+    realism: RealismSection = PLAIN,
     conditions: dict[str, np.ndarray] | None = None,
     groups: float = 0.0,
 ) -> Table:
@@ -57,8 +58,9 @@ def draw_lenses(
         Another number gives the same sample another lens.
     purpose : str
         Names the streams.
-    full : bool
-        Whether the light may differ from the mass in angle and axis ratio, and from de Vaucouleurs.
+    realism : RealismSection
+        Whether the light may differ from the mass in angle and axis ratio, and from de Vaucouleurs (`misaligned`), and
+        the galaxies from each other as `early_types.varied` has it (`varied`); the rest concerns no truth.
     conditions : dict of ndarray (n,), optional
         How the coadd is where each lens stands, as `draw_conditions` has it, which it stands in for.
     groups : float
@@ -77,7 +79,7 @@ def draw_lenses(
     """
     ids = np.asarray(sample_ids, dtype=np.int64)
     if not len(ids):  # a table without rows has its columns all the same
-        return draw_lenses(survey, seed, [0], bands, min_snr, attempt, purpose, full)[:0]
+        return draw_lenses(survey, seed, [0], bands, min_snr, attempt, purpose, realism)[:0]
     conditions = conditions or draw_conditions(survey, seed, ids, bands)
     streams = f"{purpose}/{attempt}"
     halo = draw_halos(uniforms(seed, f"{purpose}/halo", ids, 2), groups)
@@ -86,7 +88,7 @@ def draw_lenses(
         rows = slice(start, start + _GROUP)
         here = {name: values[rows] for name, values in conditions.items()}
         keys = stream_keys(seed, streams, ids[rows])
-        found, tried = first_detectable(survey, bands, keys, here, min_snr, halo[rows])
+        found, tried = first_detectable(survey, bands, keys, here, min_snr, halo[rows], realism.varied)
         drawn.append(found)
         trials += int(tried.sum())
     table = Table({"sample_id": ids, "kind": np.full(len(ids), "lens", dtype="U12"), "group": ids})
@@ -96,7 +98,7 @@ def draw_lenses(
     table["x_lens"], table["y_lens"] = _placements(survey, uniforms(seed, f"{streams}/place", ids, 3))
     for axis in "xy":
         table[f"{axis}_src"] += table[f"{axis}_lens"]
-    if full:
+    if realism.misaligned:
         light = misalign(table["q"], table["phi"], uniforms(seed, f"{streams}/light", ids, 3))
         for name, values in light.items():
             table[name] = values

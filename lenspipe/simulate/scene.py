@@ -120,14 +120,14 @@ def draw_truth(
 ) -> Table:
     """Return truth rows of lenses, non-lenses or both (even ids lenses), as `section.kind` says."""
     ids = np.asarray(sample_ids, dtype=np.int64)
-    full = section.effects().misaligned
+    realism = section.effects()
     is_lens = ids % 2 == 0 if section.kind == "mixed" else np.full(len(ids), section.kind == "lens")
     parts = []
     if is_lens.any() or not len(ids):
         parts.append(draw_bright_lenses(survey, seed, ids[is_lens], bands, section))
     if (~is_lens).any():
         parts.append(
-            draw_nonlenses(survey, seed, ids[~is_lens], bands, section.mixture, section.min_snr, full)
+            draw_nonlenses(survey, seed, ids[~is_lens], bands, section.mixture, section.min_snr, realism)
         )
     truth = vstack(parts, metadata_conflicts="silent") if len(parts) > 1 else parts[0]
     order = np.concatenate([np.flatnonzero(is_lens), np.flatnonzero(~is_lens)])
@@ -151,7 +151,7 @@ def draw_bright_lenses(
     for attempt in range(_MAX_ATTEMPTS):
         here = conditions and {name: values[pending] for name, values in conditions.items()}
         drawn = draw_lenses(
-            survey, seed, ids[pending], bands, min_snr, attempt, full=effects.misaligned, conditions=here,
+            survey, seed, ids[pending], bands, min_snr, attempt, realism=effects, conditions=here,
             groups=section.groups,
         )  # fmt: skip
         source = source_light(seed, drawn, bands, effects.clumps)

@@ -10,22 +10,12 @@ import pytest
 from lenspipe.core.errors import LenspipeError
 from lenspipe.core.rng import stream_keys
 from lenspipe.core.survey import load_survey
-from lenspipe.simulate.candidates import early_type, first_detectable
+from lenspipe.simulate.candidates import first_detectable
 from lenspipe.simulate.polar import image_reach
 from lenspipe.simulate.population import draw_conditions, draw_lenses
 
 DES = load_survey("des")
 BANDS = ("g", "r", "i")
-
-
-def test_early_types_follow_their_scaling_relations():
-    zero = np.zeros(1)
-    out = early_type(np.array([0.3]), np.array([200.0]), zero, zero, ("r", "i"))
-    # log10 R_e = 2.46 - 2.79 V + 0.84 V^2 = 0.488 at 200 km/s, and 4.45 kpc per arcsec at z = 0.3
-    assert out["r_lens"][0] == pytest.approx(10**0.488 / 4.454, rel=0.01)
-    # a row of LensPop's DES table: z 0.325, 296 km/s, i = 16.82
-    out = early_type(np.array([0.325]), np.array([296.1]), zero, zero, ("i",))
-    assert out["mag_lens_i"][0] == pytest.approx(16.82, abs=0.2)
 
 
 def test_the_first_detectable_is_the_same_alone_and_among_others():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lenspipe.config import MIXTURE, IngestSection
+from lenspipe.config import FULL, MIXTURE, IngestSection
 from lenspipe.core.rng import uniforms
 from lenspipe.core.survey import load_survey
 from lenspipe.simulate.galaxies import N_UNIFORMS, draw_galaxies
@@ -46,7 +46,7 @@ def test_one_row_is_the_same_alone(table):
 
 
 def test_light_is_that_of_lenses(table):
-    lenses = draw_lenses(DES, 3, np.arange(500), BANDS, full=True)
+    lenses = draw_lenses(DES, 3, np.arange(500), BANDS, realism=FULL)
     kinds = np.asarray(table["kind"], str)
     hosts = table[np.isin(kinds, ("elliptical", "companion", "ring"))]
     assert np.median(hosts["mag_lens_i"]) == pytest.approx(np.median(lenses["mag_lens_i"]), abs=0.3)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from lenspipe.config import FULL
 from lenspipe.core.survey import load_survey
 from lenspipe.lensing.cosmology import sis_theta_e
 from lenspipe.simulate.polar import lens_disc
@@ -174,7 +175,7 @@ def test_rendered_des_lenses_are_lenspops():
 
 
 def test_full_lenses_are_the_plain_ones_with_light_of_their_own(lenses):
-    full = draw_lenses(DES, 1, np.arange(500), BANDS, full=True)
+    full = draw_lenses(DES, 1, np.arange(500), BANDS, realism=FULL)
     plain = lenses[:500]
     for name in plain.colnames:
         if name not in ("q_light", "phi_light", "n_lens"):

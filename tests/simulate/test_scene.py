@@ -132,7 +132,7 @@ def test_plain_scenes_have_two_components_and_full_ones_keep_their_flux():
 
 
 @pytest.mark.parametrize(
-    "part", ["misaligned", "clumps", "satellites", "neighbours", "correlated_noise", "astrometry"]
+    "part", ["misaligned", "varied", "clumps", "satellites", "neighbours", "correlated_noise", "astrometry"]
 )
 def test_each_part_of_realism_can_be_switched_off(part):
     on = PLAIN.model_copy(update={part: type(getattr(PLAIN, part))(1)})
