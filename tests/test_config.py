@@ -30,7 +30,7 @@ def test_recipes_hold_only_differences():
         for key, value in _leaves(tomllib.loads(path.read_text())):
             default = defaults
             for part in key:
-                default = default[part]
+                default = default.get(part)
             assert value != default or key == ("survey",), f"{path.name}: {'.'.join(key)} is the default"
 
 
@@ -90,7 +90,17 @@ def test_every_key_has_a_meaning_and_changes_the_hash():
         if key == "slip.model":  # one mass model so far: there is no other value
             continue
         other = _another(key, default)
+        if key == "simulate.lens_light":  # of lenses only
+            assert config_hash(load_config(None, ["simulate.kind=lens", f"{key}={other}"])) != config_hash(
+                load_config(None, ["simulate.kind=lens"])
+            )
+            continue
         assert config_hash(load_config(None, [f"{key}={other}"])) != base, key
+
+
+def test_lens_light_cannot_be_left_out_where_it_would_be_a_label():
+    with pytest.raises(ConfigError, match='lens_light = false is for kind = "lens"'):
+        load_config(None, ["simulate.lens_light=false"])
 
 
 def _another(key, default):
@@ -124,6 +134,7 @@ def _another(key, default):
                 ("trunks", '"each"'),
             )
         },
+        "report.published": '{theta_e = "10 %"}',
         "ingest.images": '["a.fits"]',
         "ingest.bands": '["g"]',
         "train.detector.bn_momentum": "0.8",

@@ -320,6 +320,9 @@ class ReportSection(Section):
     candidates: int = Field(100, ge=1, description="candidates shown")
     stretch: float = Field(12.0, gt=0, description="Lupton stretch [sigma of the noise]")
     softening: float = Field(8.0, gt=0, description="Lupton Q")
+    published: dict[str, str] = Field(
+        {}, description="target -> the 68 % scatter that a study reports, to stand beside the regressor's own"
+    )
     note: str = Field("", description="a line of your own at the head of the page")
 
 

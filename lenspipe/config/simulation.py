@@ -89,6 +89,15 @@ class SimulateSection(Section):
     size: int = Field(0, ge=0, description="side of a stamp [px]; 0 = the survey's stamp_size")
     shard_size: int = Field(512, ge=1, description="stamps per file")
     min_snr: float = Field(20.0, ge=0, description="least signal-to-noise of the lensed source, best band")
+    offset: float = Field(
+        0.5,
+        ge=0,
+        description="how far from a stamp's middle its object stands, at most, along an axis [px]; one in "
+        "ten may stand twice as far",
+    )
+    lens_light: bool = Field(
+        True, description="false = of lenses the arcs only, as in images from which the galaxy was taken out"
+    )
     groups: float = Field(
         0.0,
         ge=0,
@@ -131,6 +140,14 @@ class SimulateSection(Section):
     def _one_source_of_stamps(self) -> SimulateSection:
         if self.count and self.into:
             raise ValueError("count and into exclude each other: stamps are simulated, or cut from images")
+        return self
+
+    @model_validator(mode="after")
+    def _light_is_no_label(self) -> SimulateSection:
+        if not self.lens_light and (self.kind != "lens" or self.into):
+            raise ValueError(
+                'lens_light = false is for kind = "lens": of other galaxies the light would stay'
+            )
         return self
 
     def effects(self) -> RealismSection:

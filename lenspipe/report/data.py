@@ -40,7 +40,8 @@ class ReportData:
         ``metrics``, ``roc`` (``fpr``, ``tpr_mean``, ``tpr_std``, ``folds``: list of (fpr, tpr)),
         ``scores_lens``, ``scores_nonlens``; any may be missing.
     regressor : mapping or None
-        target -> ``true``, ``median``, ``err_lo``, ``err_hi``, ``unit``, and ``metrics``.
+        target -> ``true``, ``median``, ``err_lo``, ``err_hi``, ``unit``, ``metrics``, and ``published``: what a study
+        reports, may be missing.
     training : mapping or None
         ``image`` (n, y, x, band), ``noise_sigma`` (n, band), ``kinds`` (n,), ``rgb`` (three indices), and
         ``shortcut`` (AUROC of a classifier that sees no shapes, its error; or None).

@@ -19,7 +19,12 @@ _TARGET_METRICS = {
     "outlier_frac": "outliers",
     "n_test": "tested",
 }
-_BASELINES = {"mean": "one value for all", "sie": "SIE relation", "sie_true": "SIE relation of the truth"}
+_BASELINES = {
+    "mean": "one value for all",
+    "profile": "perceptron on radial profiles",
+    "sie": "SIE relation",
+    "sie_true": "SIE relation of the truth",
+}
 
 
 def regressor_view(regressor: Mapping[str, Mapping[str, Any]] | None) -> dict[str, Any] | None:
@@ -27,6 +32,7 @@ def regressor_view(regressor: Mapping[str, Mapping[str, Any]] | None) -> dict[st
     if regressor is None:
         return None
     pictures, rows = [], []
+    published = any(values.get("published") for values in regressor.values())
     for target, values in regressor.items():
         symbol, words, *_ = TARGETS.get(target, (target, target))
         metrics = values.get("metrics") or {}
@@ -43,6 +49,8 @@ def regressor_view(regressor: Mapping[str, Mapping[str, Any]] | None) -> dict[st
             ", ".join(f"{_BASELINES[name]} {number(part['scatter68'])}" for name, part in others.items())
             or "–"
         )
+        if published:
+            cells.append(values.get("published") or "–")
         rows.append((symbol, words, cells))
         pictures.append(
             picture(
@@ -57,7 +65,12 @@ def regressor_view(regressor: Mapping[str, Mapping[str, Any]] | None) -> dict[st
     return {
         "pictures": pictures,
         "rows": rows,
-        "header": [*_TARGET_METRICS.values(), "coverage of intervals", "68 % scatter without a network"],
+        "header": [
+            *_TARGET_METRICS.values(),
+            "coverage of intervals",
+            "68 % scatter without a network",
+            *(["published 68 % scatter"] if published else []),
+        ],
     }
 
 

@@ -48,12 +48,13 @@ def draw_nonlenses(
     mixture: Mapping[str, float],
     min_snr: float = 20.0,
     realism: RealismSection = FULL,
+    offset: float = 0.5,
 ) -> Table:
     """Return one non-lens per sample id, in their order.
 
     Parameters
     ----------
-    survey, seed, sample_ids, bands, min_snr, realism
+    survey, seed, sample_ids, bands, min_snr, realism, offset
         As in `population.draw_lenses`.
     mixture : mapping
         Kind -> share; they need not add up to 1.
@@ -65,7 +66,7 @@ def draw_nonlenses(
         early type.
     """
     ids = np.asarray(sample_ids, dtype=np.int64)
-    table = draw_lenses(survey, seed, ids, bands, min_snr, purpose="nonlens", realism=realism)
+    table = draw_lenses(survey, seed, ids, bands, min_snr, purpose="nonlens", realism=realism, offset=offset)
     u = uniforms(seed, "nonlens/kind", ids, 12)
     names, shares = list(mixture), np.cumsum(list(mixture.values()))
     kinds = np.array(names, dtype="U12")[np.searchsorted(shares, u[:, 0] * shares[-1], side="right")]

@@ -39,6 +39,7 @@ def draw_lenses(
     realism: RealismSection = PLAIN,
     conditions: dict[str, np.ndarray] | None = None,
     groups: float = 0.0,
+    offset: float = 0.5,
 ) -> Table:
     """Return one detectable lens per sample id, in their order.
 
@@ -65,6 +66,8 @@ def draw_lenses(
         How the coadd is where each lens stands, as `draw_conditions` has it, which it stands in for.
     groups : float
         Share of lenses whose group or cluster widens theta_e, by `draw_halos`; sigma_v stays the galaxy's.
+    offset : float
+        How far from the middle of the stamp the lens stands at most, along an axis [px]; one in ten twice as far.
 
     Returns
     -------
@@ -95,7 +98,9 @@ def draw_lenses(
     table.meta["candidates"] = {purpose: trials}  # a dictionary, so that tables can be stacked
     for name in drawn[0]:
         table[name] = np.concatenate([found[name] for found in drawn])
-    table["x_lens"], table["y_lens"] = _placements(survey, uniforms(seed, f"{streams}/place", ids, 3))
+    table["x_lens"], table["y_lens"] = _placements(
+        offset * survey.pixel_scale, uniforms(seed, f"{streams}/place", ids, 3)
+    )
     for axis in "xy":
         table[f"{axis}_src"] += table[f"{axis}_lens"]
     if realism.misaligned:
@@ -159,7 +164,7 @@ def scatter_shape(q, phi, normal_q, normal_phi) -> tuple[np.ndarray, np.ndarray]
     return other, 90.0 - (90.0 - (np.asarray(phi) + MISALIGNMENT * np.asarray(normal_phi))) % 180.0
 
 
-def _placements(survey: Survey, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return where the lens sits: within half a pixel of the stamp's centre, one in ten within a pixel."""
-    reach = np.where(u[:, 2] < 0.1, 1.0, 0.5) * survey.pixel_scale
+def _placements(offset: float, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return where the lens sits: within `offset` of the stamp's centre, one in ten within twice that."""
+    reach = np.where(u[:, 2] < 0.1, 2.0, 1.0) * offset
     return (2 * u[:, 0] - 1) * reach, (2 * u[:, 1] - 1) * reach

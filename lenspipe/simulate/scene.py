@@ -127,7 +127,9 @@ def draw_truth(
         parts.append(draw_bright_lenses(survey, seed, ids[is_lens], bands, section))
     if (~is_lens).any():
         parts.append(
-            draw_nonlenses(survey, seed, ids[~is_lens], bands, section.mixture, section.min_snr, realism)
+            draw_nonlenses(
+                survey, seed, ids[~is_lens], bands, section.mixture, section.min_snr, realism, section.offset
+            )
         )
     truth = vstack(parts, metadata_conflicts="silent") if len(parts) > 1 else parts[0]
     order = np.concatenate([np.flatnonzero(is_lens), np.flatnonzero(~is_lens)])
@@ -152,8 +154,11 @@ def draw_bright_lenses(
         here = conditions and {name: values[pending] for name, values in conditions.items()}
         drawn = draw_lenses(
             survey, seed, ids[pending], bands, min_snr, attempt, realism=effects, conditions=here,
-            groups=section.groups,
+            groups=section.groups, offset=section.offset,
         )  # fmt: skip
+        if not section.lens_light:
+            for band in bands:
+                drawn[f"mag_lens_{band}"] = np.nan
         source = source_light(seed, drawn, bands, effects.clumps)
         for name, values in expect_arcs(survey, drawn, bands, source).items():
             drawn[name] = values

@@ -218,6 +218,7 @@ def _read_regressor(config: Config, store: Store) -> dict[str, Any] | None:
             "err_hi": np.asarray(oof[f"{target}_err_hi"]),
             "unit": target_columns([target])[0].unit,
             "metrics": metrics.get(target, {}),
+            "published": config.report.published.get(target, ""),
         }
     return shown
 

@@ -53,7 +53,7 @@ def combine_bundles(bundles: Sequence[str | Path], folder: str | Path, descripti
     targets = parts[0].targets
     tables = [read_table(part.path / "oof.parquet") for part in parts]
     for table in tables:
-        table.sort("sample_id")
+        table.sort(_ids(table))
     shares = {target: fit_shares(tables, target) for target in targets}
     oof = mix_tables(tables, shares)
     calibration: dict[str, Any] = fit_recalibration(oof, targets)
@@ -150,13 +150,20 @@ def _check(parts: Sequence[Bundle], folder: Path) -> None:
                     "train them alike"
                 )
     check_same_stamps([(part.path, stamps_of(part.card)) for part in parts])
-    samples = [np.sort(np.asarray(read_table(part.path / "oof.parquet")["sample_id"])) for part in parts]
+    samples = [read_table(part.path / "oof.parquet") for part in parts]
+    for table in samples:
+        table.sort(_ids(table))
     for part, mine in zip(parts[1:], samples[1:], strict=True):
-        if not np.array_equal(mine, samples[0]):
+        if not all(np.array_equal(mine[name], samples[0][name]) for name in _ids(samples[0])):
             raise ModelMismatch(
                 f"{first.path} and {part.path} cannot be combined: they held out other lenses; train them with the "
                 "same folds, train_folds and seed"
             )
+
+
+def _ids(table: Table) -> list[str]:
+    """Return the columns that tell lenses apart: several sets count their samples each from 0."""
+    return [name for name in ("set", "sample_id") if name in table.colnames]
 
 
 def _copy_networks(parts: Sequence[Bundle], folder: Path) -> tuple[list[str], list[str]]:

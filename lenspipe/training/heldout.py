@@ -15,7 +15,9 @@ from lenspipe.training.load import Network, split_network
 from lenspipe.training.loop import Fold
 from lenspipe.training.passes import run_passes
 from lenspipe.training.posterior import WITH_MOMENTS, posteriors_with
+from lenspipe.training.profiles import MOST, predict_from_profiles
 from lenspipe.training.scores import score_with
+from lenspipe.training.targets import from_network
 
 #: Training stamps whose features are learnt; more fix a covariance of some hundred numbers no better.
 _LEARNT = 10_000
@@ -42,6 +44,10 @@ def predict_held_out(
     found = posteriors_with([network], settings.targets, **inputs, **how, familiar=[known])
     for column, values in found.columns(WITH_MOMENTS).items():
         table[column] = values
+    some = np.sort(stream(fold.seed, "profiles").permutation(fold.train)[:MOST])
+    simple = predict_from_profiles(fold.stamps.inputs(some), fold.truth[some], inputs, fold.seed)
+    for k, target in enumerate(settings.targets):
+        table[f"{target}_profile"] = from_network(simple[:, k], target)
     return table, known
 
 

@@ -167,12 +167,15 @@ def measure_baselines(
 
     ``mean``: the median of these very truths, for every lens. ``sie``: sigma_v from the network's own theta_e and
     redshifts by the relation of the singular isothermal ellipsoid (science.md, section 3); ``sie_true``: from the true
-    ones. A network that finds sigma_v no better than the first has learnt nothing.
+    ones; ``profile``: a perceptron that sees radial profiles, where columns ``<t>_profile`` hold its answers
+    (`lenspipe.training.profiles`). A network that finds sigma_v no better than the first has learnt nothing.
     """
     result: dict[str, dict[str, dict[str, float]]] = {}
     for target in targets:
         true = np.asarray(table[f"{target}_true"], np.float64)
         result[target] = {"mean": _told(true, np.full(len(true), np.median(true)), target)}
+        if f"{target}_profile" in _names(table):
+            result[target]["profile"] = _told(true, np.asarray(table[f"{target}_profile"]), target)
     if {"theta_e", "sigma_v", "z_lens", "z_src"} <= set(targets):
         for name, suffix in (("sie", ""), ("sie_true", "_true")):
             theta_e, z_lens, z_src = (
@@ -182,6 +185,10 @@ def measure_baselines(
             found = sis_sigma_v(theta_e[behind], z_lens[behind], z_src[behind])
             result["sigma_v"][name] = _told(np.asarray(table["sigma_v_true"])[behind], found, "sigma_v")
     return result
+
+
+def _names(table: Mapping[str, np.ndarray]) -> Sequence[str]:
+    return table.colnames if isinstance(table, Table) else list(table)
 
 
 def _told(true: np.ndarray, found: np.ndarray, target: str) -> dict[str, float]:

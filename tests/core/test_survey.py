@@ -9,7 +9,9 @@ from lenspipe.core.survey import FWHM_PER_SIGMA, load_survey, same_scale, survey
 
 
 def test_all_packaged_surveys_load():
-    assert {"des", "lsst", "hsc", "kids", "cfhtls", "euclid", "hst", "legacy", "decam"} <= set(survey_names())
+    assert {"des", "lsst", "hsc", "kids", "cfhtls", "euclid", "hst", "hst_fine", "legacy", "decam"} <= set(
+        survey_names()
+    )
     for name in survey_names():
         assert load_survey(name).name == name
 

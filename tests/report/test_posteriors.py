@@ -87,6 +87,14 @@ def test_the_page_tells_metrics_baselines_and_what_makes_a_target_hard():
     assert regressor_view(None) is None
 
 
+def test_what_a_study_reports_stands_beside_the_measured():
+    given = {name: {**regression(50), "metrics": METRICS} for name in ("theta_e", "z_src")}
+    view = regressor_view({**given, "z_src": {**given["z_src"], "published": "30 % (a study)"}})
+    assert view["header"][-1] == "published 68 % scatter"
+    assert [row[2][-1] for row in view["rows"]] == ["–", "30 % (a study)"]
+    assert all(len(row[2]) == len(view["header"]) for row in view["rows"])
+
+
 def test_metrics_of_earlier_bundles_are_shown_as_far_as_they_go():
     view = regressor_view({"theta_e": {**regression(50), "metrics": {"bias": 0.1}}})
     assert view["rows"][0][2][-1] == "–"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lenspipe.config import FULL
+from lenspipe.config import PLAIN
 from lenspipe.core.survey import load_survey
 from lenspipe.lensing.cosmology import sis_theta_e
 from lenspipe.simulate.polar import lens_disc
@@ -175,7 +175,7 @@ def test_rendered_des_lenses_are_lenspops():
 
 
 def test_full_lenses_are_the_plain_ones_with_light_of_their_own(lenses):
-    full = draw_lenses(DES, 1, np.arange(500), BANDS, realism=FULL)
+    full = draw_lenses(DES, 1, np.arange(500), BANDS, realism=PLAIN.model_copy(update={"misaligned": True}))
     plain = lenses[:500]
     for name in plain.colnames:
         if name not in ("q_light", "phi_light", "n_lens"):
@@ -204,3 +204,11 @@ def test_conditions_are_those_of_a_coadd():
     assert np.median(out["sky_sigma_g"]) == pytest.approx(band.sky_sigma(DES.pixel_scale), rel=0.01)
     assert np.std(np.log(out["sky_sigma_g"])) == pytest.approx(band.sky_scatter / 10**0.5, rel=0.05)
     assert abs(np.corrcoef(out["psf_fwhm_g"], out["psf_fwhm_i"])[0, 1]) < 0.05
+
+
+def test_objects_stand_as_far_from_the_middle_as_is_said():
+    for offset in (0.5, 4.0):
+        table = draw_lenses(DES, 1, np.arange(400), BANDS, offset=offset)
+        place = np.abs([table["x_lens"], table["y_lens"]]) / (offset * DES.pixel_scale)
+        assert 1.0 < place.max() <= 2.0
+        assert 0.85 < np.mean(place.max(axis=0) <= 1.0) < 0.98  # three in four of that tenth

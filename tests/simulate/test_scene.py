@@ -222,3 +222,15 @@ def test_masks_are_those_of_the_images(mixed):
     assert np.mean(changed[filled]) > 0.95
     for other in (FAULTY.model_copy(update={"noiseless": True}), LENSES):  # neither has faults
         assert not mask_stamps(1, range(14), other, 3, SIZE).any()
+
+
+def test_lenses_without_light_are_their_arcs():
+    section = SimulateSection(kind="lens", noiseless=True, scene="plain")
+    args = (DES, 1, range(3))
+    whole, _, truth = simulate_stamps(*args, section, BANDS, SIZE)
+    arcs, _, without = simulate_stamps(*args, section.model_copy(update={"lens_light": False}), BANDS, SIZE)
+    assert np.all(np.isnan(without["mag_lens_r"]))
+    np.testing.assert_array_equal(without["theta_e"], truth["theta_e"])
+    assert np.all(arcs.sum(axis=(1, 2)) < whole.sum(axis=(1, 2)))
+    lensed = 10 ** (-0.4 * (without["mag_src_r"] - 31.4)) * without["mu"]
+    np.testing.assert_allclose(arcs[..., 1].sum(axis=(1, 2)), lensed, rtol=0.05)

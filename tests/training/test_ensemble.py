@@ -60,7 +60,7 @@ def test_a_regressor_has_metrics_and_a_calibration_for_each_target(regressor):
     assert regressor.card["targets"] == {"theta_e": "arcsec", "z_src": ""}
     told = json.loads((regressor.path / "metrics.json").read_text())["theta_e"]
     assert told.items() >= measured.items()
-    assert set(told["baselines"]) == {"mean"}
+    assert set(told["baselines"]) == {"mean", "profile"}
 
 
 def test_networks_that_saw_both_classes_equally_often_give_rates_at_the_prior():
