@@ -195,20 +195,25 @@ def slip(
         Path, typer.Argument(metavar="TABLE", help="z_lens, z_src, theta_e, sigma_v, sigma_v_err")
     ],
     out: Out,
-    model: Annotated[str, typer.Option("--model", help="mass model: sis")] = "sis",
+    model: Annotated[str, typer.Option("--model", help="mass model: sis or powerlaw")] = "sis",
     realizations: Annotated[
         int, typer.Option("--realizations", min=1, metavar="R", help="resamplings")
     ] = 100,
     circular: Annotated[
         bool, typer.Option("--circular", help="sigma_v was inferred from images by a network trained on GR")
     ] = False,
+    joint: Annotated[
+        bool, typer.Option("--joint", help="powerlaw: fit the mean slope and its scatter, too")
+    ] = False,
     seed: Seed = 1,
+    set_: Sets = None,
 ) -> int:
     """Infer the gravitational slip of a table."""
-    from lenspipe.config import config_from
+    from lenspipe.config import config_from, merge_overrides
     from lenspipe.stages.slip import slip_of_table
 
-    section = config_from({"slip": {"model": model, "realizations": realizations}}, "lenspipe slip").slip
+    given = {"slip": {"model": model, "realizations": realizations, "joint": joint}}
+    section = config_from(merge_overrides(given, set_ or ()), "lenspipe slip").slip
     for line in slip_of_table(table, section, seed, out, circular):
         print(line)
     return 0

@@ -141,34 +141,6 @@ def draw_scores(lens: np.ndarray, nonlens: np.ndarray, theme: Theme) -> Figure:
     return figure
 
 
-def draw_slip(slip: Mapping[str, Any], theme: Theme) -> Figure:
-    """Draw the posterior of the slip and the histogram of the realizations' estimates."""
-    figure, ax = make_axes()
-    realizations = finite(slip.get("gamma_realizations", ()))
-    if len(realizations):
-        n_bins = int(np.clip(np.sqrt(len(realizations)) * 1.5, 8, 40))
-        ax.hist(
-            realizations,
-            n_bins,
-            density=True,
-            color=theme.second,
-            alpha=0.3,
-            histtype="stepfilled",
-            label=f"{len(realizations)} realizations",
-        )
-    if slip.get("posterior") is not None:
-        gamma, density = (np.asarray(part, dtype=float) for part in slip["posterior"])
-        area = np.trapezoid(density, gamma)
-        ax.plot(gamma, density / area if area > 0 else density, color=theme.first, lw=2, label="posterior")
-        kept = gamma[density > 1e-4 * density.max(initial=0)]
-        if len(kept) > 1:
-            ax.set_xlim(min(kept.min(), *realizations, 1), max(kept.max(), *realizations, 1))
-    ax.axvline(1, color=theme.ink, lw=1, ls=":", label="general relativity")
-    ax.set(xlabel=r"slip $\gamma = \Phi/\Psi$", ylabel="probability density", ylim=(0, None))
-    figure.legend(loc="outside upper center", ncols=3)
-    return figure
-
-
 def draw_history(history: Sequence[Mapping[str, Any]], theme: Theme) -> Figure:
     """Draw the loss against the epoch: training dashed, validation solid, a line a fold."""
     figure, ax = make_axes()

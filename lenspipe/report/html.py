@@ -19,6 +19,7 @@ from lenspipe.io.files import write_text
 from lenspipe.report import views
 from lenspipe.report.data import ReportData
 from lenspipe.report.posteriors import regressor_view
+from lenspipe.report.slip import slip_view
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -54,7 +55,7 @@ def render_report(data: ReportData) -> str:
         detector=views.detector_view(data.detector),
         regressor=regressor_view(data.regressor),
         histories=views.history_pictures(data.history),
-        slip=views.slip_view(data.slip),
+        slip=slip_view(data.slip),
         quarantine=views.quarantine_view(data.quarantine),
     )
 

@@ -19,7 +19,6 @@ from lenspipe.report.figures import (
     draw_history,
     draw_roc,
     draw_scores,
-    draw_slip,
     picture,
 )
 from lenspipe.report.gallery import draw_gallery, encode_gallery
@@ -300,37 +299,6 @@ def history_pictures(history: Sequence[Mapping[str, Any]] | None) -> list[Pictur
             picture(draw_history, rows, alt="loss against epoch", caption=f"{words}: loss, a line a fold.")
         )
     return pictures
-
-
-def slip_view(slip: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """Return the numbers and the picture of the slip."""
-    if slip is None:
-        return None
-    drawable = slip.get("posterior") is not None or len(slip.get("gamma_realizations", ())) > 0
-    drawn = (
-        picture(
-            draw_slip,
-            slip,
-            alt="posterior of the slip",
-            caption="Posterior of the slip; the histogram holds the estimates of repeated realizations.",
-        )
-        if drawable
-        else None
-    )
-    return {
-        "gamma": number(slip.get("gamma")),
-        "hi": number(slip.get("gamma_err_hi")),
-        "lo": number(slip.get("gamma_err_lo")),
-        "picture": drawn,
-        "warnings": list(slip.get("warnings") or ()),
-        "facts": [
-            ("model", str(slip.get("model", "–"))),
-            ("lenses used", f"{count(slip.get('n_used'))} of {count(slip.get('n_lenses'))}"),
-            ("realizations", count(slip.get("realizations"))),
-            ("χ² per lens", number(slip.get("chi2_per_n"), 2)),
-        ],
-        "circular": bool(slip.get("circular")),
-    }
 
 
 def quarantine_view(quarantine: Table | None) -> dict[str, Any] | None:

@@ -38,7 +38,7 @@ def work(unit: Unit, config: Config, store: Store) -> Done:
     candidates = read_table(catalog.candidates_path(store))
     spectra = read_table(unit.inputs[1])
     lenses = match_spectra(candidates, spectra, config.slip.match_radius)
-    return write_slip(lenses, config.slip.realizations, config.run.seed, store)
+    return write_slip(lenses, config.slip, config.run.seed, store)
 
 
 def match_spectra(candidates, spectra, radius: float):
@@ -89,21 +89,29 @@ def slip_of_table(
     Raises
     ------
     InputError
-        If the table cannot be read or no row can be used.
+        If the table cannot be read or fewer than three rows can be used.
     """
     from lenspipe.io.tables import read_table
-    from lenspipe.lensing.slip import infer_gamma
 
     lenses = read_table(table)
     circular = circular or "sigma_v_aleatoric" in lenses.colnames
-    result = infer_gamma(lenses, realizations=section.realizations, seed=seed, circular=circular)
     if Path(out).exists() and not Path(out).is_dir():
         raise InputError(f"--out must be a folder; {out} is a file")
-    _write_result(result, Path(out))
+    result, extra, _ = _infer_and_write(lenses, section, seed, Path(out), circular)
     lines = [
         f"gamma = {result.gamma:.3f} +{result.gamma_err_hi:.3f} -{result.gamma_err_lo:.3f} "
-        f"({result.n_used} of {result.n_lenses} lenses, {result.model.upper()})"
+        f"({result.n_used} of {result.n_lenses} lenses, {result.model}; jackknife +-{result.jackknife_err:.3f}, "
+        f"chi2 per lens {result.chi2_per_n:.2f})"
     ]
+    lines += [
+        f"  {name}: {part['gamma']:.3f} +{part['gamma_err_hi']:.3f} -{part['gamma_err_lo']:.3f} ({part['n']} lenses)"
+        for name, part in result.splits.items()
+    ]
+    if "population" in extra:
+        told = ", ".join(
+            f"{name} {value:.3f} +- {error:.3f}" for name, (value, error) in extra["population"].items()
+        )
+        lines.append(f"with the population's slope: {told}")
     for number, row in enumerate(result.lenses, start=1):
         if row["reason"]:
             name = row["name"] if "name" in row.colnames else f"row {number}"
@@ -111,54 +119,86 @@ def slip_of_table(
     return lines + [f"note: {warning}" for warning in result.warnings]
 
 
-def write_slip(lenses, realizations: int, seed: int, store: Store) -> Done:
-    """Infer gamma and write ``slip.json``; without a usable lens it says so instead of a number."""
+def write_slip(lenses, section: SlipSection, seed: int, store: Store) -> Done:
+    """Infer gamma and write ``slip.json``; with too few usable lenses it says so instead of a number."""
     from lenspipe.io.files import write_json
-    from lenspipe.lensing.slip import infer_gamma
 
     try:
-        result = infer_gamma(lenses, realizations=realizations, seed=seed)
+        result, _, outputs = _infer_and_write(lenses, section, seed, store.folder("slip"))
     except InputError as error:
         path = store.path("slip", "slip.json")
         nothing = dict.fromkeys(("gamma", "gamma_err_lo", "gamma_err_hi", "chi2_per_n"))
         write_json(
             path,
             {
-                "model": "sis",
+                "model": section.model,
                 **nothing,
                 "n_lenses": len(lenses),
                 "n_used": 0,
-                "realizations": realizations,
+                "realizations": section.realizations,
                 "circular": False,
                 "warnings": [str(error)],
             },
         )
         return Done((path,), {"lenses": len(lenses), "lenses_used": 0})
-    outputs = _write_result(result, store.folder("slip"))
     return Done(outputs, {"lenses": result.n_lenses, "lenses_used": result.n_used})
 
 
-def _write_result(result, folder: Path) -> tuple[Path, ...]:
-    """Write ``slip.json``, the per-lens table, the posterior with its realizations, and their figure."""
+def model_of(section: SlipSection):
+    """Return the mass model that the settings describe."""
+    from dataclasses import fields
+
+    from lenspipe.lensing.slip_model import SlipModel
+
+    names = {field.name for field in fields(SlipModel)} - {"name"}
+    return SlipModel(section.model, **{name: getattr(section, name) for name in names})
+
+
+def _infer_and_write(lenses, section: SlipSection, seed: int, folder: Path, circular: bool = False):
+    """Return the result, what was found beside it, and the files written to `folder`."""
     from astropy.table import Table
 
     from lenspipe.io.files import write_json, write_text
     from lenspipe.io.tables import write_table
-    from lenspipe.report.figures import draw_slip, draw_svg
+    from lenspipe.lensing.slip import infer_gamma
+    from lenspipe.lensing.slip_population import fit_population, vary_assumptions
+    from lenspipe.report.figures import draw_svg
+    from lenspipe.report.slip import draw_corner, draw_slip
 
-    names = ("slip.json", "lenses.ecsv", "posterior.ecsv", "realizations.ecsv", "slip.svg")
-    outputs = tuple(folder / name for name in names)
-    write_json(outputs[0], result.summary())
-    write_table(result.lenses, outputs[1])
-    write_table(Table({"gamma": result.gamma_grid, "density": result.posterior}), outputs[2])
-    write_table(Table({"gamma": result.realization_gammas}), outputs[3])
+    model, extra, population = model_of(section), {}, None
+    result = infer_gamma(lenses, section.realizations, seed, circular, model)
+    systematics = vary_assumptions(lenses, model)
+    if section.joint:
+        population = fit_population(lenses, model, section.alpha_prior)
+        extra["population"] = {
+            name: (value, population.errors[name]) for name, value in population.medians.items()
+        }
+    moved = {name: _number(gamma) for name, gamma in systematics.iterrows("assumption", "gamma")}
+    summary = {**result.summary(), "systematics": moved, **extra}
+    tables = {
+        "lenses": result.lenses,
+        "posterior": Table({"gamma": result.gamma_grid, "density": result.posterior}),
+        "realizations": Table({"gamma": result.realization_gammas}),
+        "systematics": systematics,
+    }
+    outputs = [folder / "slip.json", *(folder / f"{name}.ecsv" for name in tables), folder / "slip.svg"]
+    write_json(outputs[0], summary)
+    for path, table in zip(outputs[1:-1], tables.values(), strict=True):
+        write_table(table, path)
     shown = {
-        **result.summary(),
+        **summary,
         "posterior": (result.gamma_grid, result.posterior),
         "gamma_realizations": result.realization_gammas,
     }
-    write_text(outputs[4], draw_svg(draw_slip, shown).decode())
-    return outputs
+    write_text(outputs[-1], draw_svg(draw_slip, shown).decode())
+    if population is not None:
+        outputs.append(folder / "population.svg")
+        write_text(outputs[-1], draw_svg(draw_corner, population.axes, population.posterior).decode())
+    return result, extra, tuple(outputs)
+
+
+def _number(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
 
 
 STAGE = Stage(

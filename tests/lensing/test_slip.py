@@ -13,7 +13,9 @@ from astropy.table import MaskedColumn, Table
 
 from lenspipe.core.errors import InputError
 from lenspipe.lensing.cosmology import sis_theta_e
-from lenspipe.lensing.slip import infer_gamma, log_likelihood, predict_sigma_v, usable_rows
+from lenspipe.lensing.slip import infer_gamma, predict_sigma_v
+from lenspipe.lensing.slip_model import SlipModel, log_likelihood, predict
+from lenspipe.lensing.slip_table import read_columns, usable_rows
 
 _DEFAULT_REALDATA = Path(__file__).resolve().parents[3] / "shared" / "realdata"
 AMANTE = (
@@ -81,12 +83,15 @@ def test_posteriors_cover_the_truth():
     assert abs(np.mean(pulls)) < 0.3
 
 
-def test_likelihood_is_a_density_in_sigma():
+@pytest.mark.parametrize(
+    "model", [SlipModel(), SlipModel("powerlaw"), SlipModel("powerlaw", sigma_floor=0.1)]
+)
+def test_likelihood_is_a_density_in_sigma(model):
     table = make_sample(1, 1.0, seed=1, theta_err=0.1)
     grid = np.linspace(1, 2000, 40_000)
     many = Table({name: np.full(grid.size, table[name][0]) for name in table.colnames})
     many["sigma_v"] = grid
-    density = np.exp(log_likelihood(many, [0.4, 1.7]))
+    density = np.exp(log_likelihood(predict(read_columns(many), model), [0.4, 1.7]))
     assert np.trapezoid(density, grid, axis=0) == pytest.approx([1.0, 1.0], abs=1e-6)
 
 
@@ -98,25 +103,27 @@ def test_redshift_errors_widen_the_posterior():
 
 
 def test_rows_that_cannot_be_used_are_named():
-    table = make_sample(6, 1.0, seed=1)
+    table = make_sample(8, 1.0, seed=1)
     table["sigma_v"][1] = np.nan
     table["z_src"][2] = table["z_lens"][2]
     table["sigma_v"][3] = -5.0
     table["sigma_v_err"][4] = 0.0
     table["theta_e"][5] = 0.0
     mask, reasons = usable_rows(table)
-    assert mask.tolist() == [True, False, False, False, False, False]
+    assert mask.tolist() == [True, False, False, False, False, False, True, True]
     expected = ["", "sigma_v is not a finite number", "z_src <= z_lens", "sigma_v <= 0", "sigma_v_err <= 0"]
-    assert reasons.tolist() == [*expected, "theta_e <= 0"]
+    assert reasons.tolist() == [*expected, "theta_e <= 0", "", ""]
     result = infer_gamma(table, 10, 1)
-    assert (result.n_lenses, result.n_used) == (6, 1)
+    assert (result.n_lenses, result.n_used) == (8, 3)
     assert result.lenses["reason"].tolist() == reasons.tolist()
     assert np.isfinite(result.lenses["chi2"][0])
-    assert any("only 1 lenses" in text for text in result.warnings)
+    assert any("only 3 lenses" in text for text in result.warnings)
 
 
 def test_missing_columns_and_empty_samples_are_the_users_mistake():
     table = make_sample(3, 1.0, seed=1)
+    with pytest.raises(InputError, match="2 of the table's 2 lenses can be used, 3 are needed"):
+        infer_gamma(table[:2])
     with pytest.raises(InputError, match="no column sigma_v"):
         infer_gamma(table[[name for name in table.colnames if name != "sigma_v"]])
     table["sigma_v"] = np.nan
@@ -146,8 +153,8 @@ def test_same_seed_same_realizations_and_json():
     assert not np.array_equal(one.realization_gammas, other.realization_gammas)
     summary = json.loads(json.dumps(one.summary()))
     assert set(summary) == {
-        "model", "gamma", "gamma_err_lo", "gamma_err_hi", "n_lenses", "n_used", "realizations",
-        "chi2_per_n", "circular", "warnings",
+        "model", "gamma", "gamma_err_lo", "gamma_err_hi", "gamma_mean", "jackknife_err", "n_lenses", "n_used",
+        "realizations", "chi2_per_n", "circular", "splits", "warnings",
     }  # fmt: skip
 
 
@@ -158,7 +165,7 @@ def test_warnings_say_what_is_wrong():
     table = make_sample(100, 1.0, seed=1)
     table["sigma_v_err"] /= 3
     assert any("underestimated" in text for text in infer_gamma(table, 5, 1).warnings)
-    table = make_sample(2, 3.8, seed=1)
+    table = make_sample(3, 3.8, seed=1)
     assert any("edge of the prior" in text for text in infer_gamma(table, 5, 1).warnings)
 
 

@@ -9,9 +9,9 @@ from lenspipe.report.figures import (
     draw_history,
     draw_roc,
     draw_scores,
-    draw_slip,
     picture,
 )
+from lenspipe.report.slip import draw_slip
 
 RNG = np.random.default_rng(5)
 FPR = np.linspace(0, 1, 50)

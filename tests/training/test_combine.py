@@ -81,3 +81,22 @@ def test_what_does_not_belong_together_is_refused(regressor, detector, other, tm
     write_table(oof[: len(oof) // 2], other / "oof.parquet")
     with pytest.raises(ModelMismatch, match="held out other lenses"):
         combine_bundles([regressor.path, other], tmp_path / "x")
+
+
+def test_lenses_of_several_sets_are_told_apart(regressor, other, tmp_path):
+    folders = [shutil.copytree(path, tmp_path / name) for path, name in ((regressor.path, "a"), (other, "b"))]
+    wanted = combine_bundles([regressor.path, other], tmp_path / "wanted").calibration["shares"]
+    oof = read_table(folders[0] / "oof.parquet")
+    oof["set"] = np.arange(len(oof)) % 2
+    oof["sample_id"] //= 2  # each number stands in both sets
+    write_table(oof, folders[0] / "oof.parquet")
+    second = read_table(folders[1] / "oof.parquet")
+    second["set"], second["sample_id"] = oof["set"], oof["sample_id"]
+    write_table(second[np.random.default_rng(1).permutation(len(second))], folders[1] / "oof.parquet")
+    joined = combine_bundles(folders, tmp_path / "joined")
+    for target, shares in joined.calibration["shares"].items():
+        np.testing.assert_allclose(shares, wanted[target], atol=1e-6)
+    second["set"] = 0
+    write_table(second, folders[1] / "oof.parquet")
+    with pytest.raises(ModelMismatch, match="held out other lenses"):
+        combine_bundles(folders, tmp_path / "x")
