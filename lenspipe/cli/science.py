@@ -191,10 +191,10 @@ def predict(
 
 @app.command()
 def slip(
-    table: Annotated[
-        Path, typer.Argument(metavar="TABLE", help="z_lens, z_src, theta_e, sigma_v, sigma_v_err")
-    ],
     out: Out,
+    table: Annotated[
+        Path | None, typer.Argument(metavar="TABLE", help="z_lens, z_src, theta_e, sigma_v, sigma_v_err")
+    ] = None,
     model: Annotated[str, typer.Option("--model", help="mass model: sis or powerlaw")] = "sis",
     realizations: Annotated[
         int, typer.Option("--realizations", min=1, metavar="R", help="resamplings")
@@ -205,17 +205,38 @@ def slip(
     joint: Annotated[
         bool, typer.Option("--joint", help="powerlaw: fit the mean slope and its scatter, too")
     ] = False,
+    closure: Annotated[
+        bool,
+        typer.Option(
+            "--closure", help="in place of TABLE: put slips into simulated lenses and find them again"
+        ),
+    ] = False,
+    regressor: Annotated[
+        str,
+        typer.Option(
+            "--regressor", metavar="MODEL", help="--closure: sigma_v from images, too, by this model"
+        ),
+    ] = "",
+    count: Annotated[int, typer.Option("--count", min=3, help="--closure: lenses")] = 1000,
     seed: Seed = 1,
     set_: Sets = None,
 ) -> int:
     """Infer the gravitational slip of a table."""
     from lenspipe.config import config_from, merge_overrides
+    from lenspipe.core.errors import InputError
+    from lenspipe.stages.closure import measure_closure
     from lenspipe.stages.slip import slip_of_table
+
+    if closure == (table is not None):
+        raise InputError("lenspipe slip needs either a TABLE or --closure")
 
     given = {"slip": {"model": model, "realizations": realizations, "joint": joint}}
     section = config_from(merge_overrides(given, set_ or ()), "lenspipe slip").slip
-    for line in slip_of_table(table, section, seed, out, circular):
-        print(line)
+    if table is None:
+        lines = measure_closure(section, out, count, seed, regressor)
+    else:
+        lines = slip_of_table(table, section, seed, out, circular)
+    print(*lines, sep="\n")
     return 0
 
 

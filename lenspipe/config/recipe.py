@@ -89,7 +89,7 @@ _PATHS = (
         for task in ("detector", "regressor")
         for name in ("data", "graded", "graded_run")
     ),
-    *("catalog.known", "slip.spectroscopy"),
+    *("catalog.known", "slip.spectroscopy", "slip.lenses"),
 )
 #: Settings that name a model's folder, or several, or a packaged model.
 _MODELS = ("train.detector.start", "train.regressor.start", "find.detector", "model.regressor")

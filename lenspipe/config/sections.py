@@ -340,6 +340,10 @@ class SlipSection(Section):
     )
     omega_m: float = Field(0.3, gt=0, lt=1, description="matter density of the flat universe")
     realizations: int = Field(100, ge=1, description="bootstrap resamplings of the sample")
+    lenses: str = Field(
+        "",
+        description="table of lenses with theta_e, too, as for lenspipe slip, in place of the run's candidates",
+    )
     spectroscopy: str = Field(
         "", description="table with ra, dec, z_lens, z_src, sigma_v, sigma_v_err; empty = the mock tiles'"
     )

@@ -86,6 +86,16 @@ _NOVELTY = Column(
     "distance of the network's features from those of its training, in units of that of the most unlike hundredth",
 )
 
+_SIS_PULL = Column(
+    "sis_pull",
+    "f4",
+    "",
+    "stat.fit.residual",
+    "theta_e less that of an isothermal sphere of sigma_v and the redshifts in general relativity, in errors of both",
+)
+#: What it takes to tell it.
+SIS_TARGETS = ("theta_e", "sigma_v", "z_lens", "z_src")
+
 _FIT = {
     "theta_e": ("arcsec", "phys.angSize", "Einstein radius", True),
     "q": ("", "phys.size.axisRatio", "axis ratio of the mass", True),
@@ -158,6 +168,8 @@ def target_columns(targets: Sequence[str]) -> list[Column]:
                 f"{target}_epistemic", "f4", unit, f"stat.error;{base}", "error from the network's ignorance"
             ),
         ]
+    if set(SIS_TARGETS) <= set(targets):
+        columns.append(_SIS_PULL)
     return [*columns, _NOVELTY] if columns else []
 
 

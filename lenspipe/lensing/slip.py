@@ -19,7 +19,14 @@ from scipy.interpolate import CubicSpline
 from lenspipe.core.errors import InputError
 from lenspipe.core.rng import stream
 from lenspipe.lensing.cosmology import sis_sigma_v
-from lenspipe.lensing.slip_model import Predictions, SlipModel, log_likelihood, predict, unphysical
+from lenspipe.lensing.slip_model import (
+    Predictions,
+    SlipModel,
+    log_likelihood,
+    predict,
+    relative_error,
+    unphysical,
+)
 from lenspipe.lensing.slip_table import KNOWN, REQUIRED, read_columns, usable_rows
 
 GAMMA_RANGE = (-0.8, 4.0)  # flat prior
@@ -75,6 +82,30 @@ def predict_sigma_v(theta_e: ArrayLike, z_lens: ArrayLike, z_src: ArrayLike, gam
     All arguments broadcast; NaN where z_src <= z_lens.
     """
     return sis_sigma_v(theta_e, z_lens, z_src) * np.sqrt(2.0 / (1.0 + np.asarray(gamma, dtype=np.float64)))
+
+
+def isothermal_pull(
+    theta_e: ArrayLike,
+    theta_e_err: ArrayLike,
+    sigma_v: ArrayLike,
+    sigma_v_err: ArrayLike,
+    z_lens: ArrayLike,
+    z_src: ArrayLike,
+    z_lens_err: ArrayLike = 0.0,
+    z_src_err: ArrayLike = 0.0,
+) -> np.ndarray:
+    """Return how far theta_e is from that of an SIS of sigma_v and the redshifts at gamma = 1, in errors of both.
+
+    ln theta_e is compared, whose errors are nearly Gaussian. All arguments broadcast; NaN where z_src <= z_lens.
+    """
+    names = ("theta_e", "theta_e_err", "sigma_v", "z_lens", "z_src", "z_lens_err", "z_src_err")
+    given = np.broadcast_arrays(theta_e, theta_e_err, sigma_v, z_lens, z_src, z_lens_err, z_src_err)
+    data = {name: np.asarray(values, np.float64) for name, values in zip(names, given, strict=True)}
+    with np.errstate(invalid="ignore", divide="ignore"):
+        expected = sis_sigma_v(data["theta_e"], data["z_lens"], data["z_src"])
+        # sigma goes as the root of theta_e
+        error = 2 * np.hypot(np.asarray(sigma_v_err) / data["sigma_v"], relative_error(data, 2.0))
+        return 2 * np.log(expected / data["sigma_v"]) / error
 
 
 def infer_gamma(

@@ -116,7 +116,7 @@ def predict(data: dict[str, np.ndarray], model: SlipModel) -> Predictions:
         factor, weight = _gather(data, model, reach, seeing, float(np.min(error / sigma)))
         alpha = _own(data, "alpha", model.alpha)[0]
     isothermal = sis_sigma_v(data["theta_e"], data["z_lens"], data["z_src"], model.omega_m)
-    model_error = np.hypot(_model_error(data, alpha, model.omega_m), model.sigma_floor)
+    model_error = np.hypot(relative_error(data, alpha, model.omega_m), model.sigma_floor)
     return Predictions(sigma, error, isothermal, factor, weight, model_error)
 
 
@@ -247,7 +247,7 @@ def _apertures(data: dict[str, np.ndarray], model: SlipModel) -> tuple[np.ndarra
     return np.where(seeing, log_reach(data["theta_e"], radius, np.where(seeing, fwhm, 1.0)), sharp), seeing
 
 
-def _model_error(data: dict[str, np.ndarray], alpha: np.ndarray, omega_m: float) -> np.ndarray:
+def relative_error(data: dict[str, np.ndarray], alpha: ArrayLike, omega_m: float = OMEGA_M) -> np.ndarray:
     """Return the relative error of the predicted sigma from theta_e and the redshifts.
 
     sigma^2 goes as theta_e^(alpha - 1) in a given aperture, and inversely as D_ls/D_s.

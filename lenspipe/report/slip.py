@@ -131,3 +131,21 @@ def _level(part: np.ndarray, share: float) -> float:
     """Return the density above which a share of the posterior lies."""
     ordered = np.sort(part.ravel())[::-1]
     return float(ordered[np.searchsorted(np.cumsum(ordered), share * ordered.sum())])
+
+
+def draw_closure(table: Mapping[str, Any], responses: Mapping[str, float], theme: Theme) -> Figure:
+    """Draw the slip that came out of simulated lenses against what was put in, for each way of measuring sigma_v."""
+    figure, ax = make_axes(4.2, 3.8)
+    looks = {"spectra": (theme.first, "o", "spectroscopic"), "images": (theme.second, "s", "from images")}
+    way, given, found = (np.asarray(table[name]) for name in ("way", "gamma_in", "gamma"))
+    errors = np.stack([np.asarray(table[f"gamma_err_{end}"]) for end in ("lo", "hi")])
+    for name, response in responses.items():
+        colour, marker, words = looks[name]
+        rows = way == name
+        ax.errorbar(given[rows], found[rows], errors[:, rows], fmt=marker, color=colour, ms=5, capsize=2,
+                    label=f"{words} $\\sigma_v$: response {response:.2f}")  # fmt: skip
+    limits = (given.min() - 0.05, given.max() + 0.05)
+    ax.plot(limits, limits, color=theme.ink, lw=1, ls=":")
+    ax.set(xlim=limits, xlabel=r"slip $\gamma$ put in", ylabel=r"slip $\gamma$ found")
+    ax.legend(loc="upper left")
+    return figure

@@ -8,6 +8,7 @@ import numpy as np
 
 from lenspipe.config import Config, settings_of
 from lenspipe.core.errors import ConfigError, UserError
+from lenspipe.core.schema import SIS_TARGETS
 from lenspipe.core.types import Done, Stage, Unit
 from lenspipe.io.cards import read_card
 from lenspipe.io.shards import Shard
@@ -116,7 +117,20 @@ def _sample(bundle, shard: Shard, config: Config):
         section.batch_size,
         shard.mask,
     )
-    return Table(posteriors.columns())
+    return Table(posteriors.columns() | _compare(posteriors))
+
+
+def _compare(posteriors) -> dict[str, np.ndarray]:
+    """Return the column ``sis_pull`` of posteriors of all that it takes; else none."""
+    from lenspipe.lensing.slip import isothermal_pull
+
+    if not set(SIS_TARGETS) <= set(posteriors.by_target):
+        return {}
+    given = {}
+    for name in SIS_TARGETS:
+        one = posteriors[name]
+        given |= {name: one.median, f"{name}_err": 0.5 * (one.err_lo + one.err_hi)}
+    return {"sis_pull": isothermal_pull(**given)}
 
 
 def _refine(posteriors, shard: Shard, config: Config):

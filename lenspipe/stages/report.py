@@ -27,7 +27,7 @@ def plan(config: Config, store: Store) -> list[Unit]:
     """One unit, if there is a catalog or a trained network to report on."""
     models = [str(folder / "metrics.json") for _, folder in _models(config, store)]
     tables = [str(catalog.candidates_path(store))] if catalog.plan(config, store) else []
-    if not tables and not models:
+    if not tables and not models and not config.slip.lenses:
         return []
     inputs = (*tables, *models, str(store.folder("slip") / "slip.json"))
     return [Unit("report", inputs=inputs, settings=settings_of(config, "report"))]

@@ -17,6 +17,9 @@ from lenspipe.stages.stamps import existing, regressor_folder
 
 def plan(config: Config, store: Store) -> list[Unit]:
     """One unit, if there are Einstein radii and spectroscopic velocity dispersions to go with them."""
+    if config.slip.lenses:
+        lenses = str(existing(config.slip.lenses, "slip.lenses"))
+        return [Unit("slip", {"given": True}, (lenses,), settings_of(config, "slip"))]
     table = spectroscopy_table(config, store)
     if table is None or regressor_folder(config, store) is None or not catalog.plan(config, store):
         return []
@@ -32,9 +35,11 @@ def spectroscopy_table(config: Config, store: Store) -> Path | None:
 
 
 def work(unit: Unit, config: Config, store: Store) -> Done:
-    """Match candidates to spectra and infer gamma."""
+    """Match candidates to spectra, or take the lenses given, and infer gamma."""
     from lenspipe.io.tables import read_table
 
+    if unit.payload.get("given"):
+        return write_slip(read_table(unit.inputs[0]), config.slip, config.run.seed, store)
     candidates = read_table(catalog.candidates_path(store))
     spectra = read_table(unit.inputs[1])
     lenses = match_spectra(candidates, spectra, config.slip.match_radius)

@@ -6,34 +6,20 @@ import json
 import os
 from pathlib import Path
 
-import astropy.units as u
 import numpy as np
 import pytest
-from astropy.table import MaskedColumn, Table
+from astropy.table import Table
+from slip_samples import make_sample
 
-from lenspipe.core.errors import InputError
 from lenspipe.lensing.cosmology import sis_theta_e
-from lenspipe.lensing.slip import infer_gamma, predict_sigma_v
+from lenspipe.lensing.slip import infer_gamma, isothermal_pull, predict_sigma_v
 from lenspipe.lensing.slip_model import SlipModel, log_likelihood, predict
-from lenspipe.lensing.slip_table import read_columns, usable_rows
+from lenspipe.lensing.slip_table import read_columns
 
 _DEFAULT_REALDATA = Path(__file__).resolve().parents[3] / "shared" / "realdata"
 AMANTE = (
     Path(os.environ.get("LENSPIPE_REALDATA", _DEFAULT_REALDATA)) / "tables/simplemc_Strong_Lensing_196.txt"
 )
-
-
-def make_sample(n: int, gamma: float, seed: int, sigma_err: float = 0.1, theta_err: float = 0.0) -> Table:
-    rng = np.random.default_rng(seed)
-    z_lens = rng.uniform(0.1, 0.9, n)
-    z_src = z_lens + rng.uniform(0.4, 2.0, n)
-    sigma = rng.uniform(180, 340, n)
-    theta = sis_theta_e(sigma, z_lens, z_src) * (1 + gamma) / 2
-    table = Table({"z_lens": z_lens, "z_src": z_src, "theta_e": theta * (1 + theta_err * rng.normal(size=n))})
-    table["sigma_v"] = sigma * (1 + sigma_err * rng.normal(size=n))
-    table["sigma_v_err"] = sigma * sigma_err
-    table["theta_e_err"] = theta * theta_err
-    return table
 
 
 def per_lens_gamma(table: Table) -> np.ndarray:
@@ -102,50 +88,6 @@ def test_redshift_errors_widen_the_posterior():
     assert wide.gamma_err_hi > 1.05 * narrow.gamma_err_hi
 
 
-def test_rows_that_cannot_be_used_are_named():
-    table = make_sample(8, 1.0, seed=1)
-    table["sigma_v"][1] = np.nan
-    table["z_src"][2] = table["z_lens"][2]
-    table["sigma_v"][3] = -5.0
-    table["sigma_v_err"][4] = 0.0
-    table["theta_e"][5] = 0.0
-    mask, reasons = usable_rows(table)
-    assert mask.tolist() == [True, False, False, False, False, False, True, True]
-    expected = ["", "sigma_v is not a finite number", "z_src <= z_lens", "sigma_v <= 0", "sigma_v_err <= 0"]
-    assert reasons.tolist() == [*expected, "theta_e <= 0", "", ""]
-    result = infer_gamma(table, 10, 1)
-    assert (result.n_lenses, result.n_used) == (8, 3)
-    assert result.lenses["reason"].tolist() == reasons.tolist()
-    assert np.isfinite(result.lenses["chi2"][0])
-    assert any("only 3 lenses" in text for text in result.warnings)
-
-
-def test_missing_columns_and_empty_samples_are_the_users_mistake():
-    table = make_sample(3, 1.0, seed=1)
-    with pytest.raises(InputError, match="2 of the table's 2 lenses can be used, 3 are needed"):
-        infer_gamma(table[:2])
-    with pytest.raises(InputError, match="no column sigma_v"):
-        infer_gamma(table[[name for name in table.colnames if name != "sigma_v"]])
-    table["sigma_v"] = np.nan
-    with pytest.raises(InputError, match="sigma_v is not a finite number"):
-        infer_gamma(table)
-    with pytest.raises(InputError, match="empty"):
-        infer_gamma(table[:0])
-    table["sigma_v"] = ["fast", "slow", "?"]
-    with pytest.raises(InputError, match="column sigma_v must hold numbers"):
-        infer_gamma(table)
-
-
-def test_units_and_masks_are_understood():
-    table = make_sample(50, 1.0, seed=1)
-    other = table.copy()
-    other["sigma_v"] = (np.asarray(table["sigma_v"]) * u.km / u.s).to(u.m / u.s)
-    other["theta_e"] = (np.asarray(table["theta_e"]) * u.arcsec).to(u.mas)
-    other["z_lens"] = MaskedColumn(table["z_lens"], mask=np.arange(50) == 7)
-    assert infer_gamma(other, 1, 1).gamma == pytest.approx(infer_gamma(table[np.arange(50) != 7], 1, 1).gamma)
-    assert infer_gamma(other, 1, 1).n_used == 49
-
-
 def test_same_seed_same_realizations_and_json():
     table = make_sample(40, 1.0, seed=1)
     one, two, other = (infer_gamma(table, 20, seed) for seed in (4, 4, 5))
@@ -186,3 +128,21 @@ def test_real_lenses():
     assert 1.0 < result.gamma < 1.6
     assert result.chi2_per_n > 1.5
     assert any("chi2 per lens" in text for text in result.warnings)
+
+
+def test_a_lens_out_of_line_is_told_in_errors_of_both():
+    sigma, z_lens, z_src = 250.0, 0.4, 1.5
+    theta_e = sis_theta_e(sigma, z_lens, z_src)
+    at = {"z_lens": z_lens, "z_src": z_src, "sigma_v": sigma, "sigma_v_err": 0.05 * sigma}
+    assert isothermal_pull(theta_e, 0.0, **at) == pytest.approx(0.0, abs=1e-9)
+    # sigma's 5 % are 10 % of theta_e
+    assert isothermal_pull(theta_e * np.exp(0.2), 0.0, **at) == pytest.approx(2.0, rel=1e-6)
+    both = isothermal_pull(theta_e * np.exp(0.2), 0.1 * theta_e * np.exp(0.2), **at)
+    assert both == pytest.approx(np.sqrt(2.0), rel=1e-6)
+    assert isothermal_pull(theta_e, 0.0, **at, z_src_err=0.3) == pytest.approx(0.0, abs=1e-9)
+    assert np.isnan(isothermal_pull(theta_e, 0.1, **{**at, "z_src": 0.3}))
+    rng = np.random.default_rng(1)
+    n = 20_000
+    noisy = {**at, "sigma_v": sigma * (1 + 0.05 * rng.normal(size=n))}
+    pulls = isothermal_pull(theta_e * (1 + 0.05 * rng.normal(size=n)), 0.05 * theta_e, **noisy)
+    assert np.std(pulls) == pytest.approx(1.0, abs=0.03)

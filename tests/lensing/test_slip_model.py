@@ -4,36 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from astropy.table import Table
 from scipy.stats import norm
+from slip_samples import POWER_LAW, draw
 
 from lenspipe.core.errors import InputError
-from lenspipe.lensing.cosmology import sis_sigma_v, sis_theta_e
 from lenspipe.lensing.kinematics import power_law_factor
 from lenspipe.lensing.slip import infer_gamma, predict_sigma_v
 from lenspipe.lensing.slip_model import SlipModel, log_likelihood, predict
-from lenspipe.lensing.slip_population import fit_population, vary_assumptions
 from lenspipe.lensing.slip_table import read_columns
-
-POWER_LAW = SlipModel("powerlaw")
-
-
-def draw(n: int, gamma: float, seed: int, model: SlipModel = POWER_LAW, sigma_err: float = 0.1) -> Table:
-    """A sample of galaxies as the model has them, their dispersions measured with errors."""
-    rng = np.random.default_rng(seed)
-    z_lens = rng.uniform(0.1, 0.5, n)
-    z_src = z_lens + rng.uniform(0.3, 1.0, n)
-    theta_e = sis_theta_e(rng.uniform(190, 330, n), z_lens, z_src)
-    factor = np.ones(n)
-    if model.name == "powerlaw":
-        structure = (rng.normal(*getattr(model, name), n) for name in ("alpha", "beta", "delta"))
-        factor = power_law_factor(theta_e, *structure, model.aperture_radius, model.seeing_fwhm)
-    true = sis_sigma_v(theta_e, z_lens, z_src) * factor * np.sqrt(2 / (1 + gamma))
-    table = Table({"z_lens": z_lens, "z_src": z_src, "theta_e": theta_e})
-    # were the errors a fraction of the true or measured sigma, they would tell of it, and low ones would weigh more
-    table["sigma_v_err"] = sigma_err * sis_sigma_v(theta_e, z_lens, z_src)
-    table["sigma_v"] = true + np.asarray(table["sigma_v_err"]) * rng.normal(size=n)
-    return table[np.isfinite(true)]
 
 
 @pytest.mark.parametrize("error", [0.03, 0.1])
@@ -129,37 +107,3 @@ def test_a_floor_and_half_radii_change_the_measured():
     inner = infer_gamma(table, 1, 1, model=SlipModel(half_radius=True))
     # sigma falls by 2^-0.066: gamma + 1 grows by its square
     assert (1 + inner.gamma) / (1 + narrow.gamma) == pytest.approx(2**0.132, rel=0.02)
-
-
-def test_the_joint_posterior_knows_that_slope_and_slip_are_one():
-    table = draw(150, 1.0, seed=7)
-    fixed = infer_gamma(table, 1, 1, model=POWER_LAW)
-    tight, loose = (fit_population(table, POWER_LAW, (2.0, width)) for width in (0.001, 0.05))
-    assert tight.medians["gamma"] == pytest.approx(fixed.gamma, abs=0.05)
-    # the lenses' different Einstein radii in one aperture tell something of the slope, too
-    assert 0.01 < loose.errors["alpha"] < 0.05
-    wanted = np.hypot(tight.errors["gamma"], 2.34 * loose.errors["alpha"])
-    assert loose.errors["gamma"] == pytest.approx(wanted, rel=0.15)
-    gamma, alpha = (loose.axes[name] for name in ("gamma", "alpha"))
-    both = loose.posterior.sum(axis=2)
-    slope = [np.average(gamma, weights=both[:, k]) for k in (8, 20)]
-    assert (slope[1] - slope[0]) / (alpha[20] - alpha[8]) == pytest.approx(2.34, rel=0.2)
-    assert 0.0 < loose.medians["scatter"] < 0.2
-    with pytest.raises(InputError, match="needs --model powerlaw"):
-        fit_population(table, SlipModel())
-
-
-def test_what_moves_gamma_is_told():
-    table = draw(300, 1.0, seed=8)
-    rows = {row["assumption"]: row["change"] for row in vary_assumptions(table, POWER_LAW)}
-    slope = (rows["mean slope of the mass 2.08"] - rows["mean slope of the mass 1.92"]) / 0.16
-    assert slope == pytest.approx(2.34, rel=0.15)
-    assert (
-        rows["mean slope of the light 2.51"] - rows["mean slope of the light 2.29"]
-    ) / 0.22 == pytest.approx(-1.05, rel=0.15)
-    assert (rows["mean anisotropy 0.31"] - rows["mean anisotropy 0.05"]) / 0.26 == pytest.approx(
-        0.66, rel=0.15
-    )
-    assert rows["Omega_m 0.25"] * rows["Omega_m 0.35"] < 0
-    assert rows["as assumed"] == 0.0
-    assert len(vary_assumptions(table, SlipModel())) == 5

@@ -5,11 +5,14 @@ import json
 import numpy as np
 import pytest
 from astropy.table import Table
+from support import ROOT
 
 from lenspipe.config import SlipSection
 from lenspipe.core.errors import InputError
 from lenspipe.lensing.cosmology import sis_sigma_v
 from lenspipe.stages.slip import match_spectra, slip_of_table
+
+CATALOGS = ROOT / "catalogs"
 
 
 def candidates(ra, theta_e):
@@ -56,3 +59,31 @@ def test_sigma_v_from_our_own_network_is_marked_circular(tmp_path, column, flag,
     slip_of_table(tmp_path / "lenses.ecsv", SlipSection(), 1, tmp_path / "out", flag)
     assert json.loads((tmp_path / "out/slip.json").read_text())["circular"] is circular
     assert (tmp_path / "out/slip.svg").read_text().lstrip().startswith("<?xml")
+
+
+@pytest.mark.parametrize("table", ["slacs", "lenses"])
+def test_the_catalogs_are_what_the_sources_say(table):
+    lenses = Table.read(CATALOGS / f"{table}.ecsv")
+    assert all(lenses["source"])
+    assert set(np.asarray(lenses["survey"][np.isfinite(lenses["aperture_radius"])])) <= {
+        "SLACS", "S4TM", "BELLS", "BELLS GALLERY",
+    }  # fmt: skip
+    mended = lenses[np.ma.filled(lenses["note"], "") != ""]
+    assert sorted(mended["name"]) == ["SDSSJ1153+4612", "SDSSJ1313+4615", "SDSSJ1436-0000"]
+    assert sorted(mended["sigma_v"]) == [224, 226, 263]
+
+
+def test_slacs_agrees_with_the_published_slip(tmp_path):
+    """0.98 +- 0.07 (Bolton et al. 2006), 1.01 +- 0.05 (Schwab et al. 2010), their priors."""
+    section = SlipSection(model="powerlaw", joint=True)
+    lines = slip_of_table(CATALOGS / "slacs.ecsv", section, 1, tmp_path)
+    told = json.loads((tmp_path / "slip.json").read_text())
+    error = 0.5 * (told["gamma_err_lo"] + told["gamma_err_hi"])
+    assert abs(told["gamma"] - 0.98) < np.hypot(0.07, error)
+    assert abs(told["gamma"] - 1.01) < np.hypot(0.05, error)
+    assert told["chi2_per_n"] == pytest.approx(1.0, abs=0.3)
+    assert told["n_used"] == 67
+    assert told["population"]["gamma"][1] > 2 * error  # the mean slope's own error
+    assert told["systematics"]["mean slope of the mass 2.08"] > told["gamma"] + 0.1
+    assert (tmp_path / "population.svg").exists()
+    assert any(line.startswith("with the population's slope") for line in lines)
