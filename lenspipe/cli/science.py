@@ -224,6 +224,7 @@ def slip(
     """Infer the gravitational slip of a table."""
     from lenspipe.config import config_from, merge_overrides
     from lenspipe.core.errors import InputError
+    from lenspipe.pipeline.journal import quiet_networks
     from lenspipe.stages.closure import measure_closure
     from lenspipe.stages.slip import slip_of_table
 
@@ -233,7 +234,8 @@ def slip(
     given = {"slip": {"model": model, "realizations": realizations, "joint": joint}}
     section = config_from(merge_overrides(given, set_ or ()), "lenspipe slip").slip
     if table is None:
-        lines = measure_closure(section, out, count, seed, regressor)
+        with quiet_networks():
+            lines = measure_closure(section, out, count, seed, regressor)
     else:
         lines = slip_of_table(table, section, seed, out, circular)
     print(*lines, sep="\n")

@@ -108,8 +108,6 @@ def vary_assumptions(table: Table, model: SlipModel) -> Table:
             for sign in (1, -1):
                 moved = (round(mean + sign * scatter, 6), scatter)
                 variants[f"{symbol} {moved[0]:g}"] = replace(model, **{name: moved})
-        variants["apertures with an edge, no seeing"] = replace(model, seeing_fwhm=0.0)
-        variants["apertures a tenth wider"] = replace(model, aperture_radius=1.1 * model.aperture_radius)
         variants["no scatter of slopes and anisotropy"] = replace(
             model, **{name: (getattr(model, name)[0], 0.0) for name in ("alpha", "beta", "delta")}
         )
@@ -122,10 +120,24 @@ def vary_assumptions(table: Table, model: SlipModel) -> Table:
     variants["errors of sigma_v at least 5 %"] = replace(model, sigma_floor=0.05)
     for omega_m in (0.25, 0.35):
         variants[f"Omega_m {omega_m}"] = replace(model, omega_m=omega_m)
-    gammas = [_gamma_or_nan(table, one) for one in variants.values()]
-    out = Table({"assumption": list(variants), "gamma": gammas})
-    out["change"] = out["gamma"] - gammas[0]
+    gammas = {name: _gamma_or_nan(table, one) for name, one in variants.items()}
+    if model.name == "powerlaw":
+        sharp = replace(model, seeing_fwhm=0.0)
+        gammas["apertures with an edge, no seeing"] = _gamma_or_nan(_scaled(table, "seeing_fwhm", 0.0), sharp)
+        wide = replace(model, aperture_radius=1.1 * model.aperture_radius)
+        gammas["apertures a tenth wider"] = _gamma_or_nan(_scaled(table, "aperture_radius", 1.1), wide)
+    out = Table({"assumption": list(gammas), "gamma": list(gammas.values())})
+    out["change"] = out["gamma"] - gammas["as assumed"]
     return out
+
+
+def _scaled(table: Table, name: str, factor: float) -> Table:
+    """Return the table with a column multiplied, where it has it."""
+    if name not in table.colnames:
+        return table
+    other = table.copy()
+    other[name] = other[name] * factor
+    return other
 
 
 def _gamma_or_nan(table: Table, model: SlipModel) -> float:

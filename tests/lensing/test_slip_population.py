@@ -43,4 +43,10 @@ def test_what_moves_gamma_is_told():
     )
     assert rows["Omega_m 0.25"] * rows["Omega_m 0.35"] < 0
     assert rows["as assumed"] == 0.0
+    own = table.copy()
+    own["aperture_radius"], own["seeing_fwhm"] = 1.5, 1.4
+    told = {row["assumption"]: row["change"] for row in vary_assumptions(own, POWER_LAW)}
+    for name in ("apertures with an edge, no seeing", "apertures a tenth wider"):
+        assert told[name] == pytest.approx(rows[name], abs=1e-6)
+        assert told[name] != 0
     assert len(vary_assumptions(table, SlipModel())) == 5
