@@ -167,10 +167,10 @@ def _summarise(
     mixture: Mixture, targets: Sequence[str], line: np.ndarray, scale: np.ndarray, factor: Sequence[float]
 ) -> np.ndarray:
     """Return the fields of `Posterior` but the last (9, n, targets); `factor` sigma hold 95 %."""
-    mean, aleatoric, epistemic = mixture.mean(), mixture.aleatoric(), mixture.epistemic()
+    mean, aleatoric, epistemic = mixture.mean, mixture.aleatoric, mixture.epistemic
     moved = line[:, 0] + line[:, 1] * mean
     low, middle, high = (moved + scale * (mixture.quantile(p) - mean) for p in PERCENTILES)
-    out, sigma = np.empty((9, *mean.shape)), scale * np.hypot(aleatoric, epistemic)
+    out, sigma = np.empty((9, *mean.shape)), scale * mixture.sigma
     for k, target in enumerate(targets):
         median = from_network(middle[:, k], target)
         step = slope(middle[:, k], target) * scale[k]
