@@ -72,7 +72,7 @@ class Mixture:
         off = root * (self.means - self.mean[..., None])
         covariance = off @ np.swapaxes(off, -1, -2)
         if within is None:
-            covariance += np.eye(len(root)) * (self.aleatoric ** 2)[..., None]
+            covariance += np.eye(len(root)) * (self.aleatoric**2)[..., None]
         else:
             covariance += ((root[:, None] * root) * within).sum(axis=-1)
         sigma = np.sqrt(np.einsum("nkk->nk", covariance))
