@@ -66,7 +66,9 @@ def read_lenses(path: Path) -> Table:
                 "aperture_radius": radius,
                 "seeing_fwhm": SEEING if np.isfinite(radius) else np.nan,
                 "source": source or said,
-                "note": f"sigma_v was {sigma_v:.0f} in the compilation" if mended != sigma_v else "",
+                "note": f"sigma_v was {sigma_v:.0f} in the compilation, Auger et al. 2009 have {mended}"
+                if mended != sigma_v
+                else "",
             }
         )
     table = Table(rows)

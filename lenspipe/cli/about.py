@@ -33,6 +33,12 @@ def pack(
     test: Annotated[
         Path | None, typer.Option("--test", metavar="DIR", help="of `lenspipe evaluate`, for the card")
     ] = None,
+    closure: Annotated[
+        Path | None,
+        typer.Option(
+            "--closure", metavar="DIR", help="of `lenspipe slip --closure --regressor`, for the card"
+        ),
+    ] = None,
     limit: Annotated[
         list[str] | None, typer.Option("--limit", help="what it cannot do, for the card; repeatable")
     ] = None,
@@ -42,10 +48,12 @@ def pack(
 ) -> int:
     """Write a small copy of a model to give away: half-precision weights, and its card."""
     from lenspipe.pipeline.journal import quiet_networks
+    from lenspipe.stages.closure import read_response
     from lenspipe.training.pack import pack_bundle, read_figures
 
     facts = {"limits": limit or []} | ({"test": read_figures(test)} if test else {})
     facts |= {"aside": True} if aside else {}
+    facts |= {"slip_response": read_response(closure)} if closure else {}
     with quiet_networks():
         packed = pack_bundle(bundle, out, description, fold or (), facts)
     size = sum(path.stat().st_size for path in packed.path.iterdir())

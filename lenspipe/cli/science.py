@@ -214,7 +214,9 @@ def slip(
     regressor: Annotated[
         str,
         typer.Option(
-            "--regressor", metavar="MODEL", help="--closure: sigma_v from images, too, by this model"
+            "--regressor",
+            metavar="MODEL",
+            help="that tells sigma_v from images; none = --closure with spectra only",
         ),
     ] = "",
     count: Annotated[int, typer.Option("--count", min=3, help="--closure: lenses")] = 1000,
@@ -237,7 +239,7 @@ def slip(
         with quiet_networks():
             lines = measure_closure(section, out, count, seed, regressor)
     else:
-        lines = slip_of_table(table, section, seed, out, circular)
+        lines = slip_of_table(table, section, seed, out, circular, regressor)
     print(*lines, sep="\n")
     return 0
 

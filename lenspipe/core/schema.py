@@ -248,8 +248,11 @@ def document_columns() -> str:
     lines = [
         "# Catalogs",
         "",
-        "This folder is for published lens tables with their sources; none is used so far. This page says what",
-        "is in the tables that lenspipe writes. It is made from `lenspipe/core/schema.py`:",
+        "`lenses.ecsv` and `slacs.ecsv` are real lenses with Einstein radii, velocity dispersions and redshifts, made",
+        "by `make_lenses.py`, which tells the sources, the apertures and the three dispersions that were mended.",
+        "",
+        "The rest of this page says what is in the tables that lenspipe writes. It is made from",
+        "`lenspipe/core/schema.py`:",
         "`python -m lenspipe.core.schema > catalogs/README.md`.",
         "",
         "`candidates.fits`, `.ecsv`, `.vot` and `.parquet` hold the same rows and columns, ranked;",

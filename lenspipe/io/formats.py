@@ -150,6 +150,12 @@ def _read_parquet(path: Path) -> Table:
         column.description = entry.get("description")
         column.meta.update(entry.get("meta") or {})
     table.meta.update(header.get("meta") or {})
+    table.meta.pop("__serialized_columns__", None)
+    for name in [
+        name for name in table.colnames if f"{name}.mask" in table.colnames
+    ]:  # as astropy writes masks
+        table[name] = MaskedColumn(table[name], mask=np.asarray(table[f"{name}.mask"], bool))
+        table.remove_column(f"{name}.mask")
     return table
 
 

@@ -15,6 +15,17 @@ from scipy.special import gammaln
 CAPPELLARI = (-0.066, 0.035)
 
 
+#: Widest aperture, in standard deviations of the seeing, for which a Gaussian stands for both (Schwab et al. 2010 have
+#: 2.5; their series grows without limit beyond).
+WIDEST = 3.0
+
+
+def blurs(aperture_radius: ArrayLike, seeing_fwhm: ArrayLike) -> np.ndarray:
+    """Tell whether the seeing matters: else the aperture is a circle with an edge."""
+    seeing = np.asarray(seeing_fwhm, np.float64) / np.sqrt(8 * np.log(2))
+    return (seeing > 0) & (np.asarray(aperture_radius, np.float64) <= WIDEST * seeing)
+
+
 def is_physical(alpha: ArrayLike, beta: ArrayLike, delta: ArrayLike) -> np.ndarray:
     """Tell whether a power-law galaxy's dispersion in an aperture is finite and positive.
 

@@ -333,7 +333,7 @@ def _warnings(result: SlipResult, table: Table, model: SlipModel, cut: bool) -> 
         if not any(np.isfinite(data[name]).any() for name in KNOWN if name in ("alpha", "beta", "delta")):
             texts.append(
                 f"slopes and anisotropy are assumed, not measured: alpha {_told(model.alpha)}, beta "
-                f"{_told(model.beta)}, delta {_told(model.delta)}; gamma moves by 2.3 of alpha's mean"
+                f"{_told(model.beta)}, delta {_told(model.delta)}; what gamma becomes with others is told beside it"
             )
     if result.circular:
         texts.append("circular: sigma_v came from images through simulations that assume gamma = 1")

@@ -13,14 +13,18 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from lenspipe.lensing.cosmology import OMEGA_M, distance_ratio, sis_sigma_v
-from lenspipe.lensing.kinematics import is_physical, log_reach, log_shape, to_half_radius
+from lenspipe.lensing.kinematics import blurs, is_physical, log_reach, log_shape, to_half_radius
 from lenspipe.lensing.slip_table import judge
 
-#: Nodes in alpha, in anisotropy and in the light's slope.
-_ALPHA_NODES, _OTHER_NODES = 17, 5
+#: Nodes in anisotropy and in the light's slope; fewest and most in alpha, and how densely they lie, in the least
+#: relative error of a sigma (d ln sigma / d alpha is about 1 at most).
+_OTHER_NODES, _ALPHA_NODES, _ALPHA_DENSITY = 5, (17, 201), 0.6
 #: Values of ln sigma that a lens's own are gathered to lie so densely, in the least relative error of a sigma; fewest
 #: and most of them.
-_DENSITY, _GATHERED = 0.2, (24, 160)
+_DENSITY, _GATHERED = 0.2, (24, 400)
+#: Galaxies rarer than this are left out, and what lies farther off than so many standard deviations is drawn in: sigma
+#: diverges where light hardly falls off, and a grid must not reach there for a ten-thousandth of the galaxies.
+_RARE, _FARTHEST = 1e-6, 6.0
 _REACH = 4.0  # standard deviations
 
 
@@ -157,11 +161,20 @@ def log_likelihood(predictions: Predictions, gamma: ArrayLike) -> np.ndarray:
     return np.log(np.maximum(summed, 1e-300)) + highest[..., 0] - 0.5 * np.log(2 * np.pi)
 
 
-def structures(model: SlipModel, data: dict[str, np.ndarray]) -> tuple[list[np.ndarray], np.ndarray]:
-    """Return nodes of alpha, beta and delta, each (n, k) or (1, k), and their weights; the unphysical weigh nothing."""
+def structures(
+    model: SlipModel, data: dict[str, np.ndarray], least_error: float
+) -> tuple[list[np.ndarray], np.ndarray]:
+    """Return nodes of alpha, beta and delta, each (n, k) or (1, k), and their weights; the unphysical weigh nothing.
+
+    `least_error` is the least relative error of a sigma.
+    """
     values, weights = [], []
-    for name, count in (("alpha", _ALPHA_NODES), ("beta", _OTHER_NODES), ("delta", _OTHER_NODES)):
+    for name in ("alpha", "beta", "delta"):
         mean, scatter = _own(data, name, getattr(model, name))
+        count = _OTHER_NODES
+        if name == "alpha":
+            wide = 2 * _REACH * np.max(scatter) / (_ALPHA_DENSITY * least_error)
+            count = int(np.clip(wide, *_ALPHA_NODES))
         if np.ptp(mean) == 0 and np.ptp(scatter) == 0:
             mean, scatter = mean[:1], scatter[:1]
         node, weight = _nodes(count, bool(np.any(scatter > 0)))
@@ -176,7 +189,7 @@ def structures(model: SlipModel, data: dict[str, np.ndarray]) -> tuple[list[np.n
     ]
     nodes = [v.reshape(len(v), -1) for v in spread]
     weight = (weights[0][:, None, None] * weights[1][:, None] * weights[2]).ravel()
-    return nodes, np.where(is_physical(*nodes), weight, 0.0)
+    return nodes, np.where(is_physical(*nodes) & (weight > _RARE * weight.max()), weight, 0.0)
 
 
 def _gather(
@@ -186,7 +199,7 @@ def _gather(
 
     What lies between two values is shared by them, which keeps the mean (cloud in cell).
     """
-    (alpha, beta, delta), weight = structures(model, data)
+    (alpha, beta, delta), weight = structures(model, data, least_error)
     kept = slice(None) if len(weight) > 1 else np.flatnonzero(weight[0] > 0)
     parts = [values[:, kept] for values in (alpha, beta, delta, weight)]
     values, weights = np.empty((len(reach), parts[0].shape[1])), np.empty((len(reach), parts[0].shape[1]))
@@ -201,8 +214,11 @@ def _gather(
 
 
 def _share(values: np.ndarray, weight: np.ndarray, least_error: float) -> tuple[np.ndarray, np.ndarray]:
-    low = np.where(weight > 0, values, np.inf).min(axis=1)
-    high = np.where(weight > 0, values, -np.inf).max(axis=1)
+    total = weight.sum(axis=1)
+    mean = np.sum(weight * values, axis=1) / total
+    reach = _FARTHEST * np.sqrt(np.sum(weight * (values - mean[:, None]) ** 2, axis=1) / total)
+    low = np.maximum(np.where(weight > 0, values, np.inf).min(axis=1), mean - reach)
+    high = np.minimum(np.where(weight > 0, values, -np.inf).max(axis=1), mean + reach)
     count = int(np.clip(np.max(high - low) / (_DENSITY * least_error), *_GATHERED))
     step = np.maximum(high - low, 1e-9) / (count - 1)
     place = np.clip((values - low[:, None]) / step[:, None], 0, count - 1)
@@ -228,10 +244,13 @@ def _nodes(count: int, scattered: bool) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _own(data: dict[str, np.ndarray], name: str, usual: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean and scatter of a structure parameter of each lens: measured where its table tells, else usual."""
-    measured = np.isfinite(data[name])
-    error = np.where(np.isfinite(data[f"{name}_err"]), data[f"{name}_err"], 0.0)
-    return np.where(measured, data[name], usual[0]), np.where(measured, error, usual[1])
+    """Return mean and scatter of a structure parameter of each lens: measured where its table tells, else usual.
+
+    What was measured without an error scatters as usual.
+    """
+    measured, error = np.isfinite(data[name]), data[f"{name}_err"]
+    scatter = np.where(measured & np.isfinite(error), error, usual[1])
+    return np.where(measured, data[name], usual[0]), scatter
 
 
 def _radius(data: dict[str, np.ndarray], model: SlipModel) -> np.ndarray:
@@ -241,8 +260,10 @@ def _radius(data: dict[str, np.ndarray], model: SlipModel) -> np.ndarray:
 def _apertures(data: dict[str, np.ndarray], model: SlipModel) -> tuple[np.ndarray, np.ndarray]:
     """Return `kinematics.log_reach` of each lens, and whether it has a seeing."""
     own = np.isfinite(data["aperture_radius"])
-    fwhm = np.where(own, np.nan_to_num(data["seeing_fwhm"]), model.seeing_fwhm)
-    radius, seeing = _radius(data, model), fwhm > 0
+    usual = np.where(own, 0.0, model.seeing_fwhm)
+    fwhm = np.where(np.isfinite(data["seeing_fwhm"]), data["seeing_fwhm"], usual)
+    radius = _radius(data, model)
+    seeing = blurs(radius, fwhm)
     sharp = log_reach(data["theta_e"], radius)
     return np.where(seeing, log_reach(data["theta_e"], radius, np.where(seeing, fwhm, 1.0)), sharp), seeing
 

@@ -29,7 +29,11 @@ def read_columns(table: Table) -> dict[str, np.ndarray]:
     InputError
         If a required column is missing or not numeric; the message names it.
     """
-    missing = [name for name in REQUIRED if name not in table.colnames]
+    missing = [
+        name
+        for name in REQUIRED
+        if name not in table.colnames and not {f"{name}_lo", f"{name}_hi"} <= set(table.colnames)
+    ]
     if missing:
         raise InputError(
             f"slip: the table has no column {', '.join(missing)}; "
@@ -37,8 +41,11 @@ def read_columns(table: Table) -> dict[str, np.ndarray]:
         )
     out = {}
     for name, unit in (REQUIRED | ERRORS | KNOWN).items():
+        pair = [f"{name}_{end}" for end in ("lo", "hi")]
         if name in table.colnames:
-            out[name] = _values(table, name, unit)
+            out[name] = read_values(table, name, unit)
+        elif set(pair) <= set(table.colnames):  # as in candidate tables
+            out[name] = np.mean([read_values(table, one, unit) for one in pair], axis=0)
         else:
             out[name] = np.full(len(table), np.nan if name in KNOWN else 0.0)
     slit = np.isnan(out["aperture_radius"]) & (out["slit_width"] > 0) & (out["slit_length"] > 0)
@@ -47,7 +54,8 @@ def read_columns(table: Table) -> dict[str, np.ndarray]:
     return out
 
 
-def _values(table: Table, name: str, unit: str) -> np.ndarray:
+def read_values(table: Table, name: str, unit: str) -> np.ndarray:
+    """Return a column as float64 (n,) in `unit`; masked entries are NaN."""
     column = table[name]
     try:
         values = np.ma.filled(np.ma.asarray(getattr(column, "value", column), dtype=np.float64), np.nan)
@@ -82,6 +90,7 @@ def usable_rows(table: Table) -> tuple[np.ndarray, np.ndarray]:
         (data["sigma_v"] <= 0, "sigma_v <= 0"),
         (data["sigma_v_err"] <= 0, "sigma_v_err <= 0"),
         *((data[name] < 0, f"{name} < 0") for name in ERRORS),
+        *((np.isinf(data[name]), f"{name} is infinite") for name in data if name in KNOWN),
         *((data[name] <= 0, f"{name} <= 0") for name in ("aperture_radius", "r_eff")),
         *((data[name] < 0, f"{name} < 0") for name in ("seeing_fwhm", "alpha_err", "beta_err", "delta_err")),
     ]

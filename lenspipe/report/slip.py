@@ -12,6 +12,7 @@ from lenspipe.report.figures import Theme, finite, make_axes, picture
 from lenspipe.report.views import count, number
 
 _PARAMETERS = {"gamma": "slip γ", "alpha": "mean slope of the mass", "scatter": "scatter of the slope"}
+_GREEK = {"alpha": "α", "beta": "β", "delta": "δ"}
 _SYMBOLS = {
     "gamma": r"slip $\gamma$",
     "alpha": r"mean slope $\langle\alpha\rangle$",
@@ -56,6 +57,10 @@ def slip_view(slip: Mapping[str, Any] | None) -> dict[str, Any] | None:
             (name, number(value), "–" if value is None else f"{value - here:+.3f}".replace("-", "−"))
             for name, value in (slip.get("systematics") or {}).items()
         ],
+        "sensitivity": ", ".join(
+            f"dγ/d{_GREEK[name]} {number(value, 2)}"
+            for name, value in (slip.get("sensitivity") or {}).items()
+        ),
         "population": [
             (_PARAMETERS[name], f"{number(value)} ± {number(error)}")
             for name, (value, error) in (slip.get("population") or {}).items()

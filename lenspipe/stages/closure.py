@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from lenspipe.config import PLAIN, SimulateSection, SlipSection
+from lenspipe.core.errors import InputError
 from lenspipe.core.rng import stream
 from lenspipe.core.survey import load_survey
 
@@ -35,17 +36,22 @@ def measure_closure(
         Simulated lenses, the same for each gamma.
     seed : int
     regressor : str
-        Bundle that tells sigma_v and theta_e from images; empty = spectroscopic dispersions only.
+        Bundle that tells sigma_v and theta_e from images; empty = the survey's packaged one, ``none`` = spectroscopic
+        dispersions only.
     survey : str
         Of the lenses; the regressor's must have the same stamps.
     """
     from astropy.table import Table
 
+    from lenspipe.io.cards import packaged_for
     from lenspipe.io.files import write_text
     from lenspipe.io.tables import write_table
     from lenspipe.report.figures import draw_svg
     from lenspipe.report.slip import draw_closure
 
+    if not regressor:
+        regressor = next(iter(packaged_for("regressor", survey)), "none")
+    regressor = "" if regressor == "none" else regressor
     truth = _draw(survey, count, seed, regressor)
     rows = []
     for gamma in GAMMAS:
@@ -77,6 +83,27 @@ def measure_closure(
         f"response d gamma_out / d gamma_in, {WAYS[way]}: {value:.3f}" for way, value in responses.items()
     ]
     return lines
+
+
+def read_response(folder: Path) -> dict[str, float]:
+    """Return what a model's card tells of a closure test with images: its response, of how many lenses.
+
+    Raises
+    ------
+    InputError
+        If the folder holds none.
+    """
+    from lenspipe.io.tables import read_table
+
+    path = Path(folder) / "closure.ecsv"
+    meta = read_table(path).meta if path.exists() else {}
+    if "images" not in meta.get("response", {}):
+        raise InputError(f"{folder} holds no `lenspipe slip --closure --regressor MODEL`")
+    return {
+        "response": float(meta["response"]["images"]),
+        "lenses": int(meta["lenses"]),
+        "seed": int(meta["seed"]),
+    }
 
 
 def _draw(survey: str, count: int, seed: int, regressor: str):

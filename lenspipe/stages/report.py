@@ -115,7 +115,9 @@ def notices(config: Config, store: Store) -> list[str]:
     """Return what a reader must know before believing the results."""
     lines, detectors = [], detector_folders(config, store)
     if len(detectors) > 1:
-        lines.append(f"{len(detectors)} detectors score as a committee; the figures are of {detectors[0]}.")
+        lines.append(
+            f"{len(detectors)} detectors score as a committee; the figures are of {detectors[0].name}."
+        )
     for task, folder in _models(config, store):
         if not (folder / "bundle.json").exists():
             continue

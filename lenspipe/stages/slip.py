@@ -53,6 +53,7 @@ def match_spectra(candidates, spectra, radius: float):
     from astropy.table import Table
 
     from lenspipe.io.tables import require_columns
+    from lenspipe.lensing.slip_table import ERRORS, KNOWN, REQUIRED, read_values
 
     require_columns(spectra, ("ra", "dec", "z_lens", "z_src", "sigma_v", "sigma_v_err"), "slip.spectroscopy")
     placed = candidates[np.isfinite(candidates["ra"]) & np.isfinite(candidates["theta_e"])]
@@ -68,8 +69,13 @@ def match_spectra(candidates, spectra, radius: float):
     pairs = nearest[first][distance[nearest[first]] < radius * u.arcsec]
     mine, theirs = placed[index[pairs]], spectra[pairs]
     columns = {
-        name: np.asarray(theirs[name], float) for name in ("z_lens", "z_src", "sigma_v", "sigma_v_err")
+        name: read_values(theirs, name, unit)
+        for name, unit in (REQUIRED | ERRORS | KNOWN).items()
+        if name in theirs.colnames and not name.startswith("theta_e")
     }
+    for name in ("survey", "sigma_v_aleatoric"):
+        if name in theirs.colnames:
+            columns[name] = np.asarray(theirs[name])
     theta_e_err = 0.5 * (
         np.asarray(mine["theta_e_err_lo"], float) + np.asarray(mine["theta_e_err_hi"], float)
     )
@@ -84,12 +90,18 @@ def match_spectra(candidates, spectra, radius: float):
 
 
 def slip_of_table(
-    table: str | Path, section: SlipSection, seed: int, out: str | Path, circular: bool = False
+    table: str | Path,
+    section: SlipSection,
+    seed: int,
+    out: str | Path,
+    circular: bool = False,
+    regressor: str = "",
 ) -> list[str]:
     """Infer gamma from a table of lenses, write the files to `out` and return what to tell the user.
 
     A table whose sigma_v came from lenspipe's own regressor is known by its columns: the result is marked
-    circular, because that network was trained on simulations that assume general relativity.
+    circular, because that network was trained on simulations that assume general relativity. How little of gamma such
+    a sigma_v holds stands on the regressor's card; `regressor` names it, else it is DES' packaged one.
 
     Raises
     ------
@@ -99,10 +111,9 @@ def slip_of_table(
     from lenspipe.io.tables import read_table
 
     lenses = read_table(table)
-    circular = circular or "sigma_v_aleatoric" in lenses.colnames
     if Path(out).exists() and not Path(out).is_dir():
         raise InputError(f"--out must be a folder; {out} is a file")
-    result, extra, _ = _infer_and_write(lenses, section, seed, Path(out), circular)
+    result, extra, _ = _infer_and_write(lenses, section, seed, Path(out), circular, regressor)
     lines = [
         f"gamma = {result.gamma:.3f} +{result.gamma_err_hi:.3f} -{result.gamma_err_lo:.3f} "
         f"({result.n_used} of {result.n_lenses} lenses, {result.model}; jackknife +-{result.jackknife_err:.3f}, "
@@ -121,6 +132,12 @@ def slip_of_table(
         if row["reason"]:
             name = row["name"] if "name" in row.colnames else f"row {number}"
             lines.append(f"left out: {name}: {row['reason']}")
+    if "response" in extra:
+        told = extra["response"]
+        lines.append(
+            f"note: of a slip put into {told['lenses']} simulated lenses, sigma_v of {told['regressor']} gives back "
+            f"{told['response']:.2f} (1 = all of it)"
+        )
     return lines + [f"note: {warning}" for warning in result.warnings]
 
 
@@ -159,25 +176,33 @@ def model_of(section: SlipSection):
     return SlipModel(section.model, **{name: getattr(section, name) for name in names})
 
 
-def _infer_and_write(lenses, section: SlipSection, seed: int, folder: Path, circular: bool = False):
+def _infer_and_write(
+    lenses, section: SlipSection, seed: int, folder: Path, circular: bool = False, regressor: str = ""
+):
     """Return the result, what was found beside it, and the files written to `folder`."""
     from astropy.table import Table
 
     from lenspipe.io.files import write_json, write_text
     from lenspipe.io.tables import write_table
     from lenspipe.lensing.slip import infer_gamma
-    from lenspipe.lensing.slip_population import fit_population, vary_assumptions
+    from lenspipe.lensing.slip_population import fit_population, measure_sensitivity, vary_assumptions
     from lenspipe.report.figures import draw_svg
     from lenspipe.report.slip import draw_corner, draw_slip
 
     model, extra, population = model_of(section), {}, None
+    circular = circular or "sigma_v_aleatoric" in lenses.colnames
     result = infer_gamma(lenses, section.realizations, seed, circular, model)
+    if circular:
+        extra |= _response_of(regressor)
     systematics = vary_assumptions(lenses, model)
     if section.joint:
         population = fit_population(lenses, model, section.alpha_prior)
         extra["population"] = {
             name: (value, population.errors[name]) for name, value in population.medians.items()
         }
+    extra["sensitivity"] = {
+        name: _number(value) for name, value in measure_sensitivity(lenses, model).items()
+    }
     moved = {name: _number(gamma) for name, gamma in systematics.iterrows("assumption", "gamma")}
     summary = {**result.summary(), "systematics": moved, **extra}
     tables = {
@@ -200,6 +225,15 @@ def _infer_and_write(lenses, section: SlipSection, seed: int, folder: Path, circ
         outputs.append(folder / "population.svg")
         write_text(outputs[-1], draw_svg(draw_corner, population.axes, population.posterior).decode())
     return result, extra, tuple(outputs)
+
+
+def _response_of(regressor: str) -> dict[str, dict]:
+    """Return ``response``: what a regressor's card tells of a closure test, if it does."""
+    from lenspipe.io.cards import packaged_for, read_card
+
+    name = regressor or next(iter(packaged_for("regressor", "des")), "none")
+    told = read_card(name).get("slip_response") if name != "none" else None
+    return {"response": {**told, "regressor": Path(name).name}} if told else {}
 
 
 def _number(value: float) -> float | None:

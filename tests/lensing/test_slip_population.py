@@ -9,7 +9,7 @@ from slip_samples import POWER_LAW, draw
 from lenspipe.core.errors import InputError
 from lenspipe.lensing.slip import infer_gamma
 from lenspipe.lensing.slip_model import SlipModel
-from lenspipe.lensing.slip_population import fit_population, vary_assumptions
+from lenspipe.lensing.slip_population import fit_population, measure_sensitivity, vary_assumptions
 
 
 def test_the_joint_posterior_knows_that_slope_and_slip_are_one():
@@ -28,6 +28,36 @@ def test_the_joint_posterior_knows_that_slope_and_slip_are_one():
     assert 0.0 < loose.medians["scatter"] < 0.2
     with pytest.raises(InputError, match="needs --model powerlaw"):
         fit_population(table, SlipModel())
+
+
+@pytest.mark.parametrize("model", [POWER_LAW, SlipModel("powerlaw", delta=(2.4, 0.0), beta=(0.18, 0.0))])
+def test_measured_slopes_count_in_the_joint_posterior(model):
+    table = draw(100, 1.0, seed=9)
+    blind = fit_population(table, model, (2.0, 0.1))
+    table["alpha"], table["alpha_err"] = 2.1, 0.03
+    told = fit_population(table, model, (2.0, 0.1))
+    assert told.medians["alpha"] == pytest.approx(2.1, abs=0.02)
+    assert told.errors["alpha"] < 0.5 * blind.errors["alpha"]
+    assert told.medians["gamma"] == pytest.approx(infer_gamma(table, 1, model=model).gamma, abs=0.06)
+
+
+def test_the_axis_of_gamma_follows_the_prior_of_the_slope():
+    table = draw(100, 1.0, seed=9)
+    for mean in (1.85, 2.2):
+        fixed = infer_gamma(table, 1, model=SlipModel("powerlaw", alpha=(mean, 0.08)))
+        sure = fit_population(table, POWER_LAW, (mean, 0.0))
+        assert sure.medians["alpha"] == mean
+        assert sure.medians["gamma"] == pytest.approx(fixed.gamma, abs=0.06)
+        marginal = sure.posterior.sum(axis=(1, 2))
+        assert max(marginal[0], marginal[-1]) < 1e-3 * marginal.max()
+
+
+def test_sensitivities_are_those_of_the_usual_lens():
+    table = draw(300, 1.0, seed=8)
+    told = measure_sensitivity(table, POWER_LAW)
+    for name, usual in (("alpha", 2.34), ("beta", 0.66), ("delta", -1.05)):
+        assert told[name] == pytest.approx(usual, rel=0.15)  # of other Einstein radii, and scatter
+    assert measure_sensitivity(table, SlipModel()) == {}
 
 
 def test_what_moves_gamma_is_told():

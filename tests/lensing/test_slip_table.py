@@ -9,6 +9,7 @@ from astropy.table import MaskedColumn
 from slip_samples import make_sample
 
 from lenspipe.core.errors import InputError
+from lenspipe.io.tables import read_table, write_table
 from lenspipe.lensing.slip import infer_gamma
 from lenspipe.lensing.slip_table import usable_rows
 
@@ -55,3 +56,31 @@ def test_units_and_masks_are_understood():
     other["z_lens"] = MaskedColumn(table["z_lens"], mask=np.arange(50) == 7)
     assert infer_gamma(other, 1, 1).gamma == pytest.approx(infer_gamma(table[np.arange(50) != 7], 1, 1).gamma)
     assert infer_gamma(other, 1, 1).n_used == 49
+
+
+def test_errors_of_two_sides_are_told_by_their_mean():
+    table = make_sample(20, 1.0, seed=1)
+    wanted = infer_gamma(table, 1, 1).gamma
+    error = np.asarray(table["sigma_v_err"])
+    table["sigma_v_err_lo"], table["sigma_v_err_hi"] = 0.8 * error, 1.2 * error
+    del table["sigma_v_err"]
+    assert infer_gamma(table, 1, 1).gamma == pytest.approx(wanted, abs=1e-9)
+
+
+def test_infinite_apertures_are_no_apertures():
+    table = make_sample(6, 1.0, seed=1)
+    table["aperture_radius"] = [1.5, np.nan, np.inf, 0.0, 1.0, 1.0]
+    reasons = usable_rows(table)[1].tolist()
+    assert reasons == ["", "", "aperture_radius is infinite", "aperture_radius <= 0", "", ""]
+
+
+def test_a_masked_parquet_table_has_its_masks(tmp_path):
+    table = make_sample(12, 1.0, seed=1)
+    plain = table.copy()
+    plain["sigma_v.mask"] = np.arange(12) == 5  # as astropy writes a masked column
+    write_table(plain, tmp_path / "lenses.parquet")
+    found = read_table(tmp_path / "lenses.parquet")
+    assert "sigma_v.mask" not in found.colnames
+    assert usable_rows(found)[1].tolist() == [
+        "sigma_v is not a finite number" if k == 5 else "" for k in range(12)
+    ]

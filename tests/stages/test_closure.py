@@ -10,7 +10,7 @@ from lenspipe.stages.closure import GAMMAS, measure_closure
 
 
 def test_with_spectra_the_response_is_one(tmp_path):
-    lines = measure_closure(SlipSection(), tmp_path, count=400, seed=3)
+    lines = measure_closure(SlipSection(), tmp_path, count=400, seed=3, regressor="none")
     table = Table.read(tmp_path / "closure.ecsv")
     assert list(table["gamma_in"]) == list(GAMMAS)
     assert table.meta["response"]["spectra"] == pytest.approx(1.0, abs=0.02)
@@ -40,3 +40,34 @@ def test_images_tell_what_a_regressor_makes_of_them(tmp_path, monkeypatch):
     response = Table.read(tmp_path / "closure.ecsv").meta["response"]
     assert response["spectra"] == pytest.approx(1.0, abs=0.02)
     assert response["images"] == pytest.approx(0.0, abs=0.01)
+
+
+def test_a_card_tells_the_response_and_a_circular_slip_quotes_it(tmp_path, monkeypatch):
+    import json
+
+    import numpy as np
+
+    from lenspipe.core.errors import InputError
+    from lenspipe.io import cards
+    from lenspipe.stages.closure import read_response
+    from lenspipe.stages.slip import slip_of_table
+
+    with pytest.raises(InputError, match="holds no `lenspipe slip --closure"):
+        read_response(tmp_path)
+    table = Table({"way": ["images"], "gamma_in": [1.0], "gamma": [1.0]})
+    table.meta = {"response": {"spectra": 1.0, "images": 0.13}, "lenses": 200, "seed": 4}
+    table.write(tmp_path / "closure.ecsv", format="ascii.ecsv")
+    assert read_response(tmp_path) == {"response": 0.13, "lenses": 200, "seed": 4}
+
+    monkeypatch.setattr(cards, "read_card", lambda name, task="": {"slip_response": read_response(tmp_path)})
+    n = 12
+    lenses = Table({"z_lens": np.full(n, 0.4), "z_src": np.full(n, 1.5), "theta_e": np.linspace(1, 2, n),
+                    "sigma_v": np.linspace(250, 350, n), "sigma_v_err": np.full(n, 20.0)})  # fmt: skip
+    lenses.write(tmp_path / "lenses.ecsv", format="ascii.ecsv")
+    lines = slip_of_table(tmp_path / "lenses.ecsv", SlipSection(), 1, tmp_path / "out", True, "mine")
+    assert (
+        "note: of a slip put into 200 simulated lenses, sigma_v of mine gives back 0.13 (1 = all of it)"
+        in lines
+    )
+    told = json.loads((tmp_path / "out/slip.json").read_text())
+    assert told["response"] == {"response": 0.13, "lenses": 200, "seed": 4, "regressor": "mine"}

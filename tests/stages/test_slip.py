@@ -4,13 +4,14 @@ import json
 
 import numpy as np
 import pytest
-from astropy.table import Table
+from astropy.table import MaskedColumn, Table
 from support import ROOT
 
 from lenspipe.config import SlipSection
 from lenspipe.core.errors import InputError
+from lenspipe.io.store import Store
 from lenspipe.lensing.cosmology import sis_sigma_v
-from lenspipe.stages.slip import match_spectra, slip_of_table
+from lenspipe.stages.slip import match_spectra, slip_of_table, write_slip
 
 CATALOGS = ROOT / "catalogs"
 
@@ -40,6 +41,19 @@ def test_one_spectrum_is_one_lens():
     assert list(two_on_one["sigma_v"]) == [201.0]
 
 
+def test_spectra_keep_their_units_masks_and_apertures():
+    table = spectra([10.0, 20.0])
+    table["sigma_v"] = MaskedColumn([210_000, 220_000], unit="m / s", mask=[False, True])
+    table["sigma_v_err"] = MaskedColumn([10_000.0, 10_000.0], unit="m / s")
+    table["aperture_radius"], table["z_src_err"], table["survey"] = 1.0, 0.2, ["A", "B"]
+    found = match_spectra(candidates([10.0, 20.0], [1.0, 1.1]), table, 2.0)
+    np.testing.assert_allclose(found["sigma_v"], [210.0, np.nan])
+    np.testing.assert_allclose(found["sigma_v_err"], 10.0)
+    assert list(found["aperture_radius"]) == [1.0, 1.0]
+    assert list(found["z_src_err"]) == [0.2, 0.2]
+    assert sorted(found["survey"]) == ["A", "B"]
+
+
 def test_nothing_to_match_gives_no_lens():
     assert len(match_spectra(candidates([], []), spectra([1.0]), 2.0)) == 0
     assert len(match_spectra(candidates([10.0], [1.0]), spectra([11.0]), 2.0)) == 0
@@ -58,6 +72,9 @@ def test_sigma_v_from_our_own_network_is_marked_circular(tmp_path, column, flag,
     table.write(tmp_path / "lenses.ecsv", format="ascii.ecsv")
     slip_of_table(tmp_path / "lenses.ecsv", SlipSection(), 1, tmp_path / "out", flag)
     assert json.loads((tmp_path / "out/slip.json").read_text())["circular"] is circular
+    if not flag:  # nor does a run forget it
+        write_slip(table, SlipSection(), 1, Store(tmp_path / "run"))
+        assert json.loads((tmp_path / "run/slip/slip.json").read_text())["circular"] is circular
     assert (tmp_path / "out/slip.svg").read_text().lstrip().startswith("<?xml")
 
 
