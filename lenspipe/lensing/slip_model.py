@@ -16,9 +16,10 @@ from lenspipe.lensing.cosmology import OMEGA_M, distance_ratio, sis_sigma_v
 from lenspipe.lensing.kinematics import blurs, is_physical, log_reach, log_shape, to_half_radius
 from lenspipe.lensing.slip_table import judge
 
-#: Nodes in anisotropy and in the light's slope; fewest and most in alpha, and how densely they lie, in the least
-#: relative error of a sigma (d ln sigma / d alpha is about 1 at most).
-_OTHER_NODES, _ALPHA_NODES, _ALPHA_DENSITY = 5, (17, 201), 0.6
+#: Nodes in anisotropy and in the light's slope where the least relative error of a sigma is more than `_SMALL`, and
+#: where it is less; fewest and most in alpha, and how densely they lie, in that error (d ln sigma / d alpha is about
+#: 1 at most).
+_OTHER_NODES, _SMALL, _ALPHA_NODES, _ALPHA_DENSITY = (5, 9), 0.04, (17, 201), 0.6
 #: Values of ln sigma that a lens's own are gathered to lie so densely, in the least relative error of a sigma; fewest
 #: and most of them.
 _DENSITY, _GATHERED = 0.2, (24, 400)
@@ -171,7 +172,7 @@ def structures(
     values, weights = [], []
     for name in ("alpha", "beta", "delta"):
         mean, scatter = _own(data, name, getattr(model, name))
-        count = _OTHER_NODES
+        count = _OTHER_NODES[int(least_error < _SMALL)]
         if name == "alpha":
             wide = 2 * _REACH * np.max(scatter) / (_ALPHA_DENSITY * least_error)
             count = int(np.clip(wide, *_ALPHA_NODES))
@@ -235,7 +236,7 @@ def _nodes(count: int, scattered: bool) -> tuple[np.ndarray, np.ndarray]:
     """Return nodes in standard deviations and their weights (sum 1) of a Gaussian; one if it has no width."""
     if not scattered:
         return np.zeros(1), np.ones(1)
-    if count > 9:  # even: errors may be much smaller than the scatter
+    if count > max(_OTHER_NODES):  # even: errors may be much smaller than the scatter
         node = np.linspace(-_REACH, _REACH, count)
         weight = np.exp(-0.5 * node**2)
     else:
