@@ -4,10 +4,11 @@
 
 The numbers are those of the surveys' papers as Amante et al. 2020 (arXiv:1906.04107) put them together; the file is
 that of github.com/ja-vazquez/SimpleMC. It names neither lenses nor apertures, and gives no source for 51 rows: which
-rows are whose was found by their redshifts (`PARTS`). Three dispersions are not those of Auger et al. 2009 and are
-mended (`MENDED`). Apertures are those of the spectrographs: SDSS' fibres of 3 arcsec for SLACS and S4TM, BOSS' of 2
-arcsec for BELLS and its gallery, under 1.4 arcsec of seeing; of the others, seen through slits of many widths, none is
-told. Where no error of theta_e is given, 5 % stand: a choice, wider than what single models state.
+rows are whose was found by their redshifts (`PARTS`); seven whose source was not found are left out. Three dispersions
+are not those of Auger et al. 2009 and are mended (`MENDED`). Apertures are those of the spectrographs: SDSS' fibres of
+3 arcsec for SLACS and S4TM, BOSS' of 2 arcsec for BELLS and its gallery, under 1.4 arcsec of seeing; of the others, seen
+through slits of many widths, none is told. Where no error of theta_e is given, 5 % stand: a choice, wider than what
+single models state.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ from pathlib import Path
 import numpy as np
 from astropy.table import Table
 
-#: Last line of the file -> survey, source where the file has none, radius of the aperture [arcsec].
+#: Last line of the file -> survey (none = left out), source where the file has none, radius of the aperture [arcsec].
 PARTS = (
     (13, "SLACS", "Bolton et al. 2008; Auger et al. 2009", 1.5),
     (17, "quasars", "", np.nan),
-    (24, "quasars", "not told by Amante et al. 2020", np.nan),
+    (24, "", "", np.nan),
     (47, "BELLS", "Brownstein et al. 2012", 1.0),
     (102, "SLACS", "Auger et al. 2009", 1.5),
     (106, "LSD", "", np.nan),
@@ -51,6 +52,8 @@ def read_lenses(path: Path) -> Table:
             continue
         z_lens, z_src, theta_e, theta_e_err, sigma_v, sigma_v_err = map(float, values.split()[:6])
         survey, source, radius = next(part[1:] for part in PARTS if number <= part[0])
+        if not survey:
+            continue
         said = said.strip().removesuffix("ff")
         name, mended = MENDED.get((z_lens, z_src, sigma_v), ("", sigma_v))
         rows.append(

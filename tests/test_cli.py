@@ -129,7 +129,10 @@ MISTAKES = {
     ),
     "missing columns": (["slip", "{folder}/table.ecsv", "--out", "{folder}/out"], "z_src"),
     "missing table": (["slip", "gone.csv", "--out", "{folder}/out"], "not found"),
-    "out of slip is a file": (["slip", "{folder}/table.ecsv", "--out", "{folder}/good.toml"], "must be a folder"),
+    "out of slip is a file": (
+        ["slip", "{folder}/table.ecsv", "--out", "{folder}/good.toml"],
+        "must be a folder",
+    ),
     "seed too large": (
         ["simulate", "--count", "1", "--seed", "9" * 23, "--out", "{folder}/out"],
         "less than",
