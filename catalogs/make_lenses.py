@@ -6,7 +6,7 @@ The numbers are those of the surveys' papers as Amante et al. 2020 (arXiv:1906.0
 that of github.com/ja-vazquez/SimpleMC. It names neither lenses nor apertures, and gives no source for 51 rows: which
 rows are whose was found by their redshifts (`PARTS`); seven whose source was not found are left out. Three dispersions
 are not those of Auger et al. 2009 and are mended (`MENDED`). Apertures are those of the spectrographs: SDSS' fibres of
-3 arcsec for SLACS and S4TM, BOSS' of 2 arcsec for BELLS and its gallery, under 1.4 arcsec of seeing; of the others, seen
+3 arcsec for SLACS and S4TM, BOSS' of 2 arcsec for BELLS and its gallery, under 1.4 arcsec of seeing; of others, seen
 through slits of many widths, none is told. Where no error of theta_e is given, 5 % stand: a choice, wider than what
 single models state.
 """
