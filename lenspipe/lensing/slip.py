@@ -40,6 +40,14 @@ _DEVIATIONS = 12.0  # how far from the best gamma a posterior is followed
 _JACKKNIFE = 200
 
 
+_DESCRIPTIONS = {
+    "sigma_gr": "velocity dispersion that theta_e, redshifts and mass model predict at gamma = 1",
+    "pull_gr": "(sigma_v - sigma_gr) / error, galaxies' own scatter in the error",
+    "pull": "the same at the sample's gamma",
+    "chi2": "pull squared",
+}
+
+
 @dataclass(frozen=True)
 class SlipResult:
     """What a sample says of gamma.
@@ -309,6 +317,10 @@ def _lens_table(
     columns["pull_gr"][used], columns["pull"][used] = _pulls(predictions, 1.0), _pulls(predictions, gamma)
     columns["chi2"] = columns["pull"] ** 2
     out = Table({name: data[name] for name in REQUIRED} | columns)
+    for name, unit in (*REQUIRED.items(), ("sigma_gr", "km / s")):
+        out[name].unit = unit or None
+    for name, text in _DESCRIPTIONS.items():
+        out[name].description = text
     for name in ("survey", "name"):
         if name in table.colnames:
             out.add_column(np.asarray(table[name]).astype(str), name=name, index=0)
@@ -320,7 +332,8 @@ def _warnings(result: SlipResult, table: Table, model: SlipModel, cut: bool) -> 
     texts = []
     if model.name == "sis":
         texts.append(
-            "the mass model is a singular isothermal sphere: slope, anisotropy and aperture are not modelled"
+            "the mass model is a singular isothermal sphere: slope, anisotropy and aperture are not modelled; "
+            "for real spectra take the power law (slip.model, --model powerlaw)"
         )
     else:
         data = read_columns(table)
@@ -333,7 +346,7 @@ def _warnings(result: SlipResult, table: Table, model: SlipModel, cut: bool) -> 
         if not any(np.isfinite(data[name]).any() for name in KNOWN if name in ("alpha", "beta", "delta")):
             texts.append(
                 f"slopes and anisotropy are assumed, not measured: alpha {_told(model.alpha)}, beta "
-                f"{_told(model.beta)}, delta {_told(model.delta)}; what gamma becomes with others is told beside it"
+                f"{_told(model.beta)}, delta {_told(model.delta)}; systematics.ecsv tells what others make of gamma"
             )
     if result.circular:
         texts.append("circular: sigma_v came from images through simulations that assume gamma = 1")
@@ -349,7 +362,7 @@ def _warnings(result: SlipResult, table: Table, model: SlipModel, cut: bool) -> 
         )
     if result.n_used < result.n_lenses:
         texts.append(
-            f"{result.n_lenses - result.n_used} of {result.n_lenses} lenses were left out; see the table"
+            f"{result.n_lenses - result.n_used} of {result.n_lenses} lenses were left out; lenses.ecsv tells why"
         )
     return tuple(texts)
 

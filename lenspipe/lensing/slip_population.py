@@ -132,7 +132,7 @@ def vary_assumptions(table: Table, model: SlipModel) -> Table:
         )
         variants["singular isothermal spheres"] = replace(model, name="sis")
     else:
-        variants["power laws in an SDSS fibre"] = replace(model, name="powerlaw")
+        variants["real galaxies, power laws in an SDSS fibre"] = replace(model, name="powerlaw")
     if np.isfinite(read_columns(table)["r_eff"]).any():
         other = "as measured" if model.half_radius else "within half the effective radius"
         variants[f"sigma_v {other}"] = replace(model, half_radius=not model.half_radius)

@@ -55,15 +55,27 @@ def read_columns(table: Table) -> dict[str, np.ndarray]:
 
 
 def read_values(table: Table, name: str, unit: str) -> np.ndarray:
-    """Return a column as float64 (n,) in `unit`; masked entries are NaN."""
+    """Return a column as float64 (n,) in `unit`; masked entries are NaN, and so are words among numbers."""
     column = table[name]
     try:
+        if getattr(column, "dtype", np.dtype(float)).kind in "USO":
+            values = np.array([_number(text) for text in np.ma.filled(column, "")])
+            if len(values) and np.isnan(values).all():
+                raise ValueError(f"the first is {str(column[0])!r}")
+            return values
         values = np.ma.filled(np.ma.asarray(getattr(column, "value", column), dtype=np.float64), np.nan)
         if unit and column.unit is not None:
             values = values * column.unit.to(unit)
     except (ValueError, TypeError) as error:
-        raise InputError(f"slip: column {name} must hold numbers in {unit or 'no unit'}: {error}") from None
+        raise InputError(f"slip: column {name} must hold numbers{unit and f' in {unit}'}: {error}") from None
     return np.atleast_1d(values)
+
+
+def _number(text: object) -> float:
+    try:
+        return float(str(text))
+    except ValueError:
+        return np.nan
 
 
 def usable_rows(table: Table) -> tuple[np.ndarray, np.ndarray]:

@@ -138,7 +138,7 @@ def slip_of_table(
             f"note: of a slip put into {told['lenses']} simulated lenses, sigma_v of {told['regressor']} gives back "
             f"{told['response']:.2f} (1 = all of it)"
         )
-    return lines + [f"note: {warning}" for warning in result.warnings]
+    return [*lines, *(f"note: {warning}" for warning in result.warnings), f"wrote {Path(out) / 'slip.json'}"]
 
 
 def write_slip(lenses, section: SlipSection, seed: int, store: Store) -> Done:

@@ -44,7 +44,7 @@ def test_missing_columns_and_empty_samples_are_the_users_mistake():
     with pytest.raises(InputError, match="empty"):
         infer_gamma(table[:0])
     table["sigma_v"] = ["fast", "slow", "?"]
-    with pytest.raises(InputError, match="column sigma_v must hold numbers"):
+    with pytest.raises(InputError, match="column sigma_v must hold numbers in km"):
         infer_gamma(table)
 
 
@@ -83,4 +83,12 @@ def test_a_masked_parquet_table_has_its_masks(tmp_path):
     assert "sigma_v.mask" not in found.colnames
     assert usable_rows(found)[1].tolist() == [
         "sigma_v is not a finite number" if k == 5 else "" for k in range(12)
+    ]
+
+
+def test_a_word_among_numbers_leaves_out_its_row_only():
+    table = make_sample(6, 1.0, seed=1)
+    table["z_src"] = [f"{z:.4f}" if k != 2 else "abc" for k, z in enumerate(table["z_src"])]
+    assert usable_rows(table)[1].tolist() == [
+        "z_src is not a finite number" if k == 2 else "" for k in range(6)
     ]
