@@ -7,6 +7,7 @@ d gamma_out / d gamma_in says how far that goes.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -132,10 +133,9 @@ def _images(truth, survey: str, seed: int, regressor: str):
 
     from lenspipe.simulate.parts import stack_columns
     from lenspipe.simulate.scene import redraw
-    from lenspipe.training.bundle import load_bundle
     from lenspipe.training.posterior import sample_posteriors
 
-    bundle = load_bundle(regressor)
+    bundle = _load(regressor)
     bands, size = list(bundle.bands), bundle.card["stamp_size"]
     image = redraw(load_survey(survey), seed, truth, SimulateSection(kind="lens"), bands, size)
     noise = stack_columns(truth, "sky_sigma", bands).astype(np.float32)
@@ -145,6 +145,13 @@ def _images(truth, survey: str, seed: int, regressor: str):
         columns[name] = found[name].median
         columns[f"{name}_err"] = 0.5 * (found[name].err_lo + found[name].err_hi)
     return Table(columns)
+
+
+@lru_cache(maxsize=1)
+def _load(regressor: str):
+    from lenspipe.training.bundle import load_bundle
+
+    return load_bundle(regressor)
 
 
 def _infer(lenses, section: SlipSection, seed: int) -> dict[str, float]:

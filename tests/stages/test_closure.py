@@ -71,3 +71,13 @@ def test_a_card_tells_the_response_and_a_circular_slip_quotes_it(tmp_path, monke
     )
     told = json.loads((tmp_path / "out/slip.json").read_text())
     assert told["response"] == {"response": 0.13, "lenses": 200, "seed": 4, "regressor": "mine"}
+
+
+def test_the_packaged_regressor_finds_general_relativity(tmp_path):
+    """Images of lenses under another slip, seen by a network that learnt general relativity."""
+    measure_closure(SlipSection(), tmp_path, count=24, seed=5)
+    table = Table.read(tmp_path / "closure.ecsv")
+    assert table.meta["regressor"] == "des-regressor"
+    assert table.meta["response"]["spectra"] == pytest.approx(1.0, abs=0.25)  # 24 lenses
+    assert abs(table.meta["response"]["images"]) < 0.4  # 0.13 of 400 lenses
+    assert set(table["way"]) == {"spectra", "images"}
