@@ -33,7 +33,7 @@ GAMMA_RANGE = (-0.8, 4.0)  # flat prior
 LEAST_LENSES = 3
 _CHUNK = 256  # lenses at once, as many as a processor keeps close by
 #: Gammas at which the likelihood is computed, first over the prior, then where the posterior is; and those in between.
-_COARSE, _FINE, _GRID = 61, 65, 1201
+_COARSE, _FINE, _GRID = 61, 41, 1201
 _SOME = 1000  # lenses tell where a large sample's posterior lies
 _DEVIATIONS = 12.0  # how far from the best gamma a posterior is followed
 #: Groups of lenses that are left out in turn, where there are more lenses.
