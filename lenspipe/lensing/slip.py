@@ -54,8 +54,8 @@ class SlipResult:
 
     `gamma` is the posterior's median, the errors reach to its 16th and 84th percentiles, `gamma_mean` is its mean;
     `realization_gammas` are the medians of bootstrap resamplings, `jackknife_err` is the error that the scatter of
-    lenses makes, without a word of their own errors. `splits` tells gamma of parts of the sample, `systematics` what
-    other assumptions make of it. `lenses` has one row per input lens, `posterior` is the density on `gamma_grid`.
+    lenses makes, without a word of their own errors. `splits` tells gamma of parts of the sample. `lenses` has one
+    row per input lens, `posterior` is the density on `gamma_grid`.
     """
 
     model: str

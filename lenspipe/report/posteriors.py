@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from lenspipe.config import TURNING
 from lenspipe.report.figures import SYMBOLS, Picture, Theme, finite, make_axes, picture
 from lenspipe.report.views import TARGETS, count, number
 
-#: Targets whose errors are told as they are, not as fractions.
-_SIGNED = ("e1", "e2", "x_lens", "y_lens")
 _TARGET_METRICS = {
     "bias": "bias",
     "scatter68": "68 % scatter",
@@ -85,7 +84,7 @@ def _closer(target: str, words: str, metrics: Mapping[str, Any]) -> list[Picture
             part,
             alt=f"bias and scatter of the {words} against {name}",
             caption=f"{words.capitalize()}: bias (line), 68 % of the errors (band) and the error bars told (dashed)"
-            f"{'' if target in _SIGNED else ', as fractions of the truth'}.",
+            f"{'' if target in TURNING else ', as fractions of the truth'}.",
         )
         for name, part in (metrics.get("against") or {}).items()
         if name in (target, "snr")

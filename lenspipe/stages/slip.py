@@ -158,7 +158,7 @@ def write_slip(lenses, section: SlipSection, seed: int, store: Store) -> Done:
                 "n_lenses": len(lenses),
                 "n_used": 0,
                 "realizations": section.realizations,
-                "circular": False,
+                "circular": _is_circular(lenses),
                 "warnings": [str(error)],
             },
         )
@@ -190,7 +190,7 @@ def _infer_and_write(
     from lenspipe.report.slip import draw_corner, draw_slip
 
     model, extra, population = model_of(section), {}, None
-    circular = circular or "sigma_v_aleatoric" in lenses.colnames
+    circular = circular or _is_circular(lenses)
     result = infer_gamma(lenses, section.realizations, seed, circular, model)
     if circular:
         extra |= _response_of(regressor)
@@ -225,6 +225,11 @@ def _infer_and_write(
         outputs.append(folder / "population.svg")
         write_text(outputs[-1], draw_svg(draw_corner, population.axes, population.posterior).decode())
     return result, extra, tuple(outputs)
+
+
+def _is_circular(lenses) -> bool:
+    """Tell by its columns whether sigma_v came from lenspipe's own regressor."""
+    return "sigma_v_aleatoric" in lenses.colnames
 
 
 def _response_of(regressor: str) -> dict[str, dict]:
