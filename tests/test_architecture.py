@@ -89,6 +89,7 @@ def test_every_module_has_its_test():
         "config/recipe.py": "test_config",
         "config/sections.py": "test_config",
         "config/simulation.py": "test_config",
+        "config/slip.py": "test_config",
         "cli/about.py": "test_cli",
         "cli/options.py": "test_cli",
         "cli/science.py": "test_cli",

@@ -25,12 +25,12 @@ from lenspipe.config.sections import (
     ModelSection,
     ReportSection,
     RunSection,
-    SlipSection,
     TargetsSection,
     TrainSection,
     TrainSections,
 )
 from lenspipe.config.simulation import FULL, MIXTURE, PLAIN, RealismSection, SimulateSection, TilesSection
+from lenspipe.config.slip import SlipSection
 
 __all__ = [
     "FULL",

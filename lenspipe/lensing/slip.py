@@ -7,9 +7,7 @@ quadrature on a grid.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 from astropy.table import Table
@@ -27,61 +25,19 @@ from lenspipe.lensing.slip_model import (
     relative_error,
     unphysical,
 )
-from lenspipe.lensing.slip_table import KNOWN, REQUIRED, read_columns, usable_rows
+from lenspipe.lensing.slip_result import SlipResult, lens_table, warn
+from lenspipe.lensing.slip_table import read_columns, usable_rows
 
 GAMMA_RANGE = (-0.8, 4.0)  # flat prior
 LEAST_LENSES = 3
 _CHUNK = 256  # lenses at once, as many as a processor keeps close by
-#: Gammas at which the likelihood is computed, first over the prior, then where the posterior is; and those in between.
-_COARSE, _FINE, _GRID = 61, 41, 1201
+#: Gammas at which the likelihood is computed, first over the prior, then where the posterior is (fewest and most, and
+#: how densely in ln sigma, in the least relative error); and those in between.
+_COARSE, _FINE, _DENSITY, _GRID = 61, (11, 41), 0.1, 1201
 _SOME = 1000  # lenses tell where a large sample's posterior lies
 _DEVIATIONS = 12.0  # how far from the best gamma a posterior is followed
 #: Groups of lenses that are left out in turn, where there are more lenses.
 _JACKKNIFE = 200
-
-
-_DESCRIPTIONS = {
-    "sigma_gr": "velocity dispersion that theta_e, redshifts and mass model predict at gamma = 1",
-    "pull_gr": "(sigma_v - sigma_gr) / error, galaxies' own scatter in the error",
-    "pull": "the same at the sample's gamma",
-    "chi2": "pull squared",
-}
-
-
-@dataclass(frozen=True)
-class SlipResult:
-    """What a sample says of gamma.
-
-    `gamma` is the posterior's median, the errors reach to its 16th and 84th percentiles, `gamma_mean` is its mean;
-    `realization_gammas` are the medians of bootstrap resamplings, `jackknife_err` is the error that the scatter of
-    lenses makes, without a word of their own errors. `splits` tells gamma of parts of the sample. `lenses` has one
-    row per input lens, `posterior` is the density on `gamma_grid`.
-    """
-
-    model: str
-    gamma: float
-    gamma_err_lo: float
-    gamma_err_hi: float
-    gamma_mean: float
-    jackknife_err: float
-    n_lenses: int
-    n_used: int
-    realizations: int
-    chi2_per_n: float
-    circular: bool
-    warnings: tuple[str, ...]
-    splits: Mapping[str, Mapping[str, float]]
-    lenses: Table = field(repr=False)
-    gamma_grid: np.ndarray = field(repr=False)
-    posterior: np.ndarray = field(repr=False)
-    realization_gammas: np.ndarray = field(repr=False)
-
-    def summary(self) -> dict[str, Any]:
-        """Return the fields of slip.json, JSON-able."""
-        names = ("model", "gamma", "gamma_err_lo", "gamma_err_hi", "gamma_mean", "jackknife_err", "n_lenses")
-        names += ("n_used", "realizations", "chi2_per_n", "circular")
-        out = {name: getattr(self, name) for name in names}
-        return out | {"splits": dict(self.splits), "warnings": list(self.warnings)}
 
 
 def predict_sigma_v(theta_e: ArrayLike, z_lens: ArrayLike, z_src: ArrayLike, gamma: ArrayLike) -> np.ndarray:
@@ -123,6 +79,7 @@ def infer_gamma(
     circular: bool = False,
     model: SlipModel | None = None,
     gamma_range: tuple[float, float] = GAMMA_RANGE,
+    drawn: int = 0,
 ) -> SlipResult:
     """Return the posterior of gamma of a sample of lenses, with a flat prior on `gamma_range`.
 
@@ -132,7 +89,7 @@ def infer_gamma(
         Columns `slip_table.REQUIRED`, and `ERRORS` and `KNOWN` ones where known; units are converted where given. With
         ``survey`` the surveys are told apart in `splits`.
     realizations : int
-        Bootstrap resamplings of the sample.
+        Resamplings of the sample: its bootstrap, or what `drawn` says.
     seed : int
         Of the resampling.
     circular : bool
@@ -140,21 +97,31 @@ def infer_gamma(
         general relativity: then gamma = 1 is built in, and the result says so.
     model : SlipModel, optional
         Singular isothermal spheres unless given.
+    drawn : int
+        Lenses of each realization, none twice: what other surveys of so many would have found. 0: as many as there
+        are, with replacement (bootstrap).
 
     Raises
     ------
     InputError
-        If a column is missing or fewer than three rows can be used.
+        If a column is missing, fewer than three rows can be used, or fewer than `drawn`.
     """
     model = model or SlipModel()
     used, reasons, predictions = prepare(table, model)
     parts = _splits(table[used], predictions)
-    samples = [_resamplings(len(predictions), realizations, seed), _left_out(len(predictions))]
+    count = len(predictions)
+    if not 0 <= drawn <= count or 0 < drawn < LEAST_LENSES:
+        raise InputError(
+            f"slip: realizations of {drawn} lenses were asked for; {count} lenses can be used, so take 0 (bootstrap) "
+            f"or {LEAST_LENSES} to {count}"
+        )
+    samples = [np.ones((1, count)), _resamplings(count, realizations, seed, drawn), _left_out(count)]
     sums, inside = _log_posteriors(
         predictions, np.vstack([*samples, *(part.astype(float) for part in parts.values())]), gamma_range
     )
     many = 1 + realizations
-    grid = _zoom(sums, inside, 0, predictions)
+    # so much wider are the posteriors of fewer lenses, and so much farther off do they lie
+    grid = _zoom(sums, inside, 0, predictions, count / drawn if drawn else 1.0)
     densities = _densities(sums, grid)
     low, gamma, high = _percentiles(grid, densities[:1], (16, 50, 84))[0]
     medians = _percentiles(grid, densities[: -len(parts) or None], (50,))[:, 0]
@@ -168,7 +135,7 @@ def infer_gamma(
             "gamma_err_hi": hi - middle,
             "n": int(part.sum()),
         }
-    lenses = _lens_table(table, used, reasons, predictions, float(gamma))
+    lenses = lens_table(table, used, reasons, predictions, float(gamma))
     result = SlipResult(
         model=model.name,
         gamma=float(gamma),
@@ -189,7 +156,7 @@ def infer_gamma(
         realization_gammas=medians[1:many],
     )
     cut = max(densities[0][0], densities[0][-1]) > 1e-3 * densities[0].max()
-    return replace(result, warnings=_warnings(result, table, model, cut))
+    return replace(result, warnings=warn(result, table, model, cut))
 
 
 def prepare(table: Table, model: SlipModel) -> tuple[np.ndarray, np.ndarray, Predictions]:
@@ -200,10 +167,7 @@ def prepare(table: Table, model: SlipModel) -> tuple[np.ndarray, np.ndarray, Pre
     InputError
         If a column is missing or fewer than three rows can be used.
     """
-    used, reasons = usable_rows(table)
-    physical, faults = unphysical(read_columns(table), model)
-    reasons = np.where(used & ~physical, faults, reasons)
-    used = used & physical
+    used, reasons = judge_lenses(table, model)
     if used.sum() < LEAST_LENSES:
         found = next((f"; the first reason is: {r}" for r in reasons if r), "")
         raise InputError(
@@ -211,6 +175,19 @@ def prepare(table: Table, model: SlipModel) -> tuple[np.ndarray, np.ndarray, Pre
             f"least{found or '; the table is too short' if len(table) else '; the table is empty'}"
         )
     return used, reasons, predict(read_columns(table[used]), model)
+
+
+def judge_lenses(table: Table, model: SlipModel) -> tuple[np.ndarray, np.ndarray]:
+    """Return which rows can be used (n,) and why the others cannot (n,).
+
+    Raises
+    ------
+    InputError
+        If a column is missing.
+    """
+    used, reasons = usable_rows(table)
+    physical, faults = unphysical(read_columns(table), model)
+    return used & physical, np.where(used & ~physical, faults, reasons)
 
 
 def _log_posteriors(
@@ -221,7 +198,9 @@ def _log_posteriors(
     As a function of gamma (r values), good where any of them is, and that range.
     """
     low, high = _reach(predictions, weights, np.linspace(*gamma_range, _COARSE))
-    nodes = np.linspace(low, high, _FINE)
+    errors = np.hypot(predictions.sigma_err / predictions.sigma, predictions.model_error)
+    wide = 0.5 * np.log((1 + high) / (1 + low)) / (_DENSITY * errors.min())
+    nodes = np.linspace(low, high, int(np.clip(wide, *_FINE)))
     sums = np.zeros((len(weights), len(nodes)))
     for start in range(0, len(predictions), _CHUNK):
         part = slice(start, start + _CHUNK)
@@ -240,14 +219,17 @@ def _reach(predictions: Predictions, weights: np.ndarray, coarse: np.ndarray) ->
     return float(coarse[max(inside[0] - 1, 0)]), float(coarse[min(inside[-1] + 1, len(coarse) - 1)])
 
 
-def _zoom(sums: CubicSpline, inside: tuple[float, float], row: int, predictions: Predictions) -> np.ndarray:
+def _zoom(
+    sums: CubicSpline, inside: tuple[float, float], row: int, predictions: Predictions, fewer: float = 1.0
+) -> np.ndarray:
     """Return gammas where a sample's posterior and those of its resamplings lie.
 
-    Twelve standard deviations to each side, more where scatter beyond the errors widens the bootstrap.
+    Twelve standard deviations to each side, more where scatter beyond the errors widens the bootstrap, or where
+    resamplings are `fewer` times smaller.
     """
     fine = np.linspace(*inside, 8 * _GRID)
     values = sums(fine)[row]
-    depth = 0.5 * _DEVIATIONS**2 * max(1.0, _chi2(predictions, fine[np.argmax(values)]))
+    depth = 0.5 * _DEVIATIONS**2 * fewer * max(1.0, _chi2(predictions, fine[np.argmax(values)]))
     near = np.flatnonzero(values > values.max() - depth)
     return np.linspace(fine[max(near[0] - 1, 0)], fine[min(near[-1] + 1, len(fine) - 1)], _GRID)
 
@@ -260,19 +242,15 @@ def _densities(sums: CubicSpline, grid: np.ndarray, row: int | None = None) -> n
 
 
 def _chi2(predictions: Predictions, gamma: float) -> float:
-    return float(np.mean(_pulls(predictions, gamma) ** 2))
+    return float(np.mean(predictions.pulls(gamma) ** 2))
 
 
-def _pulls(predictions: Predictions, gamma: float) -> np.ndarray:
-    """Return (measured - predicted) / error of sigma, with the scatter of galaxies in the error."""
-    expected = predictions.expected * np.sqrt(2.0 / (1.0 + gamma))
-    return (predictions.sigma - expected) / np.hypot(predictions.sigma_err, expected * predictions.scatter)
-
-
-def _resamplings(n: int, realizations: int, seed: int) -> np.ndarray:
-    """Return (1 + realizations, n): ones, then how often each lens comes in each resampling."""
-    drawn = stream(seed, "slip").multinomial(n, np.full(n, 1.0 / n), size=realizations)
-    return np.vstack([np.ones(n), drawn])
+def _resamplings(n: int, realizations: int, seed: int, drawn: int) -> np.ndarray:
+    """Return (realizations, n): how often each lens comes in each resampling."""
+    rng = stream(seed, "slip")
+    if not drawn:
+        return rng.multinomial(n, np.full(n, 1.0 / n), size=realizations).astype(float)
+    return rng.permuted(np.tile(np.arange(n) < drawn, (realizations, 1)), axis=1).astype(float)
 
 
 def _left_out(n: int) -> np.ndarray:
@@ -305,67 +283,3 @@ def _percentiles(grid: np.ndarray, densities: np.ndarray, percents: tuple[int, .
     steps = 0.5 * (densities[:, 1:] + densities[:, :-1]) * np.diff(grid)
     cumulative = np.concatenate([np.zeros((len(densities), 1)), np.cumsum(steps, axis=1)], axis=1)
     return np.array([np.interp(np.array(percents) / 100.0 * c[-1], c, grid) for c in cumulative])
-
-
-def _lens_table(
-    table: Table, used: np.ndarray, reasons: np.ndarray, predictions: Predictions, gamma: float
-) -> Table:
-    """Return one row a lens: the GR prediction, pulls against it (independent of gamma), chi2 at gamma."""
-    data = read_columns(table)
-    columns = {name: np.full(len(table), np.nan) for name in ("sigma_gr", "pull_gr", "pull", "chi2")}
-    columns["sigma_gr"][used] = predictions.expected
-    columns["pull_gr"][used], columns["pull"][used] = _pulls(predictions, 1.0), _pulls(predictions, gamma)
-    columns["chi2"] = columns["pull"] ** 2
-    out = Table({name: data[name] for name in REQUIRED} | columns)
-    for name, unit in (*REQUIRED.items(), ("sigma_gr", "km / s")):
-        out[name].unit = unit or None
-    for name, text in _DESCRIPTIONS.items():
-        out[name].description = text
-    for name in ("survey", "name"):
-        if name in table.colnames:
-            out.add_column(np.asarray(table[name]).astype(str), name=name, index=0)
-    out["used"], out["reason"] = used, reasons
-    return out
-
-
-def _warnings(result: SlipResult, table: Table, model: SlipModel, cut: bool) -> tuple[str, ...]:
-    texts = []
-    if model.name == "sis":
-        texts.append(
-            "the mass model is a singular isothermal sphere: slope, anisotropy and aperture are not modelled; "
-            "for real spectra take the power law (slip.model, --model powerlaw)"
-        )
-    else:
-        data = read_columns(table)
-        assumed = int(np.sum(~np.isfinite(data["aperture_radius"]) & (result.lenses["used"])))
-        if assumed:
-            texts.append(
-                f"the aperture of {assumed} lenses is not in the table: {model.aperture_radius:g} arcsec under "
-                f"{model.seeing_fwhm:g} arcsec of seeing is assumed"
-            )
-        if not any(np.isfinite(data[name]).any() for name in KNOWN if name in ("alpha", "beta", "delta")):
-            texts.append(
-                f"slopes and anisotropy are assumed, not measured: alpha {_told(model.alpha)}, beta "
-                f"{_told(model.beta)}, delta {_told(model.delta)}; systematics.ecsv tells what others make of gamma"
-            )
-    if result.circular:
-        texts.append("circular: sigma_v came from images through simulations that assume gamma = 1")
-    if result.n_used < 10:
-        texts.append(f"only {result.n_used} lenses: the posterior leans on the prior and on each lens")
-    if cut:
-        texts.append("the posterior is cut by the edge of the prior on gamma")
-    # chi2 per lens scatters by sqrt(2/n); three of these, and never less than 30 %
-    if abs(result.chi2_per_n - 1.0) > max(0.3, 3.0 * np.sqrt(2.0 / result.n_used)):
-        side = "underestimated" if result.chi2_per_n > 1 else "overestimated"
-        texts.append(
-            f"chi2 per lens is {result.chi2_per_n:.2f}: errors are {side}, or the model does not hold"
-        )
-    if result.n_used < result.n_lenses:
-        texts.append(
-            f"{result.n_lenses - result.n_used} of {result.n_lenses} lenses were left out; lenses.ecsv tells why"
-        )
-    return tuple(texts)
-
-
-def _told(prior: tuple[float, float]) -> str:
-    return f"{prior[0]:g} +- {prior[1]:g}"

@@ -13,20 +13,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from lenspipe.lensing.cosmology import OMEGA_M, distance_ratio, sis_sigma_v
-from lenspipe.lensing.kinematics import blurs, is_physical, log_reach, log_shape, to_half_radius
+from lenspipe.lensing.kinematics import blurs, is_physical, log_reach, to_half_radius
+from lenspipe.lensing.slip_galaxies import gather_factors
 from lenspipe.lensing.slip_table import judge
-
-#: Nodes in anisotropy and in the light's slope where the least relative error of a sigma is more than `_SMALL`, and
-#: where it is less; fewest and most in alpha, and how densely they lie, in that error (d ln sigma / d alpha is about
-#: 1 at most).
-_OTHER_NODES, _SMALL, _ALPHA_NODES, _ALPHA_DENSITY = (5, 9), 0.04, (17, 201), 0.6
-#: Values of ln sigma that a lens's own are gathered to lie so densely, in the least relative error of a sigma; fewest
-#: and most of them.
-_DENSITY, _GATHERED = 0.2, (24, 400)
-#: Galaxies rarer than this are left out, and what lies farther off than so many standard deviations is drawn in: sigma
-#: diverges where light hardly falls off, and a grid must not reach there for a ten-thousandth of the galaxies.
-_RARE, _FARTHEST = 1e-6, 6.0
-_REACH = 4.0  # standard deviations
 
 
 @dataclass(frozen=True)
@@ -102,6 +91,11 @@ class Predictions:
         variance = np.sum(self.weight * (self.log_factor - mean[:, None]) ** 2, axis=1)
         return np.sqrt(variance + self.model_error**2)
 
+    def pulls(self, gamma: float) -> np.ndarray:
+        """Return (measured - predicted) / error of sigma (n,), with the scatter of galaxies in the error."""
+        expected = self.expected * np.sqrt(2.0 / (1.0 + gamma))
+        return (self.sigma - expected) / np.hypot(self.sigma_err, expected * self.scatter)
+
 
 def predict(data: dict[str, np.ndarray], model: SlipModel) -> Predictions:
     """Return the predictions of usable rows (`slip_table.read_columns`, `unphysical`)."""
@@ -118,8 +112,9 @@ def predict(data: dict[str, np.ndarray], model: SlipModel) -> Predictions:
         factor, weight = np.zeros((len(sigma), 1)), np.ones((len(sigma), 1))
         alpha = np.full(len(sigma), 2.0)
     else:
-        factor, weight = _gather(data, model, reach, seeing, float(np.min(error / sigma)))
-        alpha = _own(data, "alpha", model.alpha)[0]
+        structure = {name: _own(data, name, getattr(model, name)) for name in ("alpha", "beta", "delta")}
+        factor, weight = gather_factors(structure, reach, seeing, error / sigma)
+        alpha = structure["alpha"][0]
     isothermal = sis_sigma_v(data["theta_e"], data["z_lens"], data["z_src"], model.omega_m)
     model_error = np.hypot(relative_error(data, alpha, model.omega_m), model.sigma_floor)
     return Predictions(sigma, error, isothermal, factor, weight, model_error)
@@ -160,88 +155,6 @@ def log_likelihood(predictions: Predictions, gamma: ArrayLike) -> np.ndarray:
     summed = np.einsum("ngk,nk->ng", np.exp(exponent, out=exponent), p.weight)
     # nothing but the farthest values may have weight 0
     return np.log(np.maximum(summed, 1e-300)) + highest[..., 0] - 0.5 * np.log(2 * np.pi)
-
-
-def structures(
-    model: SlipModel, data: dict[str, np.ndarray], least_error: float
-) -> tuple[list[np.ndarray], np.ndarray]:
-    """Return nodes of alpha, beta and delta, each (n, k) or (1, k), and their weights; the unphysical weigh nothing.
-
-    `least_error` is the least relative error of a sigma.
-    """
-    values, weights = [], []
-    for name in ("alpha", "beta", "delta"):
-        mean, scatter = _own(data, name, getattr(model, name))
-        count = _OTHER_NODES[int(least_error < _SMALL)]
-        if name == "alpha":
-            wide = 2 * _REACH * np.max(scatter) / (_ALPHA_DENSITY * least_error)
-            count = int(np.clip(wide, *_ALPHA_NODES))
-        if np.ptp(mean) == 0 and np.ptp(scatter) == 0:
-            mean, scatter = mean[:1], scatter[:1]
-        node, weight = _nodes(count, bool(np.any(scatter > 0)))
-        values.append(mean[:, None] + scatter[:, None] * node)
-        weights.append(weight)
-    shape = tuple(v.shape[1] for v in values)
-    spread = [
-        np.broadcast_to(
-            v.reshape(len(v), *(shape[k] if k == axis else 1 for k in range(3))), (len(v), *shape)
-        )
-        for axis, v in enumerate(values)
-    ]
-    nodes = [v.reshape(len(v), -1) for v in spread]
-    weight = (weights[0][:, None, None] * weights[1][:, None] * weights[2]).ravel()
-    return nodes, np.where(is_physical(*nodes) & (weight > _RARE * weight.max()), weight, 0.0)
-
-
-def _gather(
-    data: dict[str, np.ndarray], model: SlipModel, reach: np.ndarray, seeing: np.ndarray, least_error: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return ln sigma over the SIS's on an even grid of each lens, and the weight of each value.
-
-    What lies between two values is shared by them, which keeps the mean (cloud in cell).
-    """
-    (alpha, beta, delta), weight = structures(model, data, least_error)
-    kept = slice(None) if len(weight) > 1 else np.flatnonzero(weight[0] > 0)
-    parts = [values[:, kept] for values in (alpha, beta, delta, weight)]
-    values, weights = np.empty((len(reach), parts[0].shape[1])), np.empty((len(reach), parts[0].shape[1]))
-    for with_seeing in (False, True):
-        rows = np.flatnonzero(seeing == with_seeing)
-        if len(rows):
-            own = [v if len(v) == 1 else v[rows] for v in parts]
-            shape = np.nan_to_num(log_shape(*own[:3], with_seeing))
-            values[rows] = 0.5 * (shape + (1 - 0.5 * own[0]) * reach[rows, None])
-            weights[rows] = own[3]
-    return _share(values, weights, least_error)
-
-
-def _share(values: np.ndarray, weight: np.ndarray, least_error: float) -> tuple[np.ndarray, np.ndarray]:
-    total = weight.sum(axis=1)
-    mean = np.sum(weight * values, axis=1) / total
-    reach = _FARTHEST * np.sqrt(np.sum(weight * (values - mean[:, None]) ** 2, axis=1) / total)
-    low = np.maximum(np.where(weight > 0, values, np.inf).min(axis=1), mean - reach)
-    high = np.minimum(np.where(weight > 0, values, -np.inf).max(axis=1), mean + reach)
-    count = int(np.clip(np.max(high - low) / (_DENSITY * least_error), *_GATHERED))
-    step = np.maximum(high - low, 1e-9) / (count - 1)
-    place = np.clip((values - low[:, None]) / step[:, None], 0, count - 1)
-    left = np.minimum(place.astype(np.int64), count - 2)
-    right, first = place - left, np.arange(len(values))[:, None] * count
-    size = len(values) * count
-    out = np.bincount((first + left).ravel(), (weight * (1 - right)).ravel(), size)
-    out += np.bincount((first + left + 1).ravel(), (weight * right).ravel(), size)
-    out = out.reshape(len(values), count)
-    return low[:, None] + step[:, None] * np.arange(count), out / out.sum(axis=1, keepdims=True)
-
-
-def _nodes(count: int, scattered: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Return nodes in standard deviations and their weights (sum 1) of a Gaussian; one if it has no width."""
-    if not scattered:
-        return np.zeros(1), np.ones(1)
-    if count > max(_OTHER_NODES):  # even: errors may be much smaller than the scatter
-        node = np.linspace(-_REACH, _REACH, count)
-        weight = np.exp(-0.5 * node**2)
-    else:
-        node, weight = np.polynomial.hermite_e.hermegauss(count)
-    return node, weight / weight.sum()
 
 
 def _own(data: dict[str, np.ndarray], name: str, usual: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:

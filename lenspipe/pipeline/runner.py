@@ -355,6 +355,7 @@ def conclude(config: Config, store: Store, journal: Journal) -> None:
     """Say at the end of a run where its results are, and what to know before believing them."""
     from lenspipe.stages.catalog import describe_candidates
     from lenspipe.stages.report import notices, report_path
+    from lenspipe.stages.slip import describe_slip
 
     record = store.read_record()
     if record.get("failed_units"):
@@ -363,9 +364,9 @@ def conclude(config: Config, store: Store, journal: Journal) -> None:
         journal.say(
             f"{record['quarantined']} inputs left out, with reasons in {store.root / 'quarantine.ecsv'}"
         )
-    promise = describe_candidates(config, store)
-    if promise:
-        journal.say(promise)
+    for promise in (describe_candidates(config, store), describe_slip(store)):
+        if promise:
+            journal.say(promise)
     for notice in notices(config, store):
         journal.say(f"note: {notice}")
     for path in (store.root / "candidates.ecsv", report_path(store)):

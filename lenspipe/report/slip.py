@@ -45,7 +45,7 @@ def slip_view(slip: Mapping[str, Any] | None) -> dict[str, Any] | None:
         "facts": [
             ("model", str(slip.get("model", "–"))),
             ("lenses used", f"{count(slip.get('n_used'))} of {count(slip.get('n_lenses'))}"),
-            ("realizations", count(slip.get("realizations"))),
+            ("realizations", _realizations(slip)),
             ("χ² per lens", number(slip.get("chi2_per_n"), 2)),
             ("mean", number(slip.get("gamma_mean"))),
             ("error by leaving lenses out", number(slip.get("jackknife_err"))),
@@ -67,6 +67,13 @@ def slip_view(slip: Mapping[str, Any] | None) -> dict[str, Any] | None:
         ],
         "circular": bool(slip.get("circular")),
     }
+
+
+def _realizations(slip: Mapping[str, Any]) -> str:
+    if slip.get("realization_mean") is None:
+        return count(slip.get("realizations"))
+    spread = f"{number(slip['realization_mean'])} ± {number(slip['realization_std'])}"
+    return f"{count(slip.get('realizations'))}: {spread}"
 
 
 def _with_errors(part: Mapping[str, Any]) -> str:

@@ -114,15 +114,16 @@ def slip_of_table(
     if Path(out).exists() and not Path(out).is_dir():
         raise InputError(f"--out must be a folder; {out} is a file")
     result, extra, _ = _infer_and_write(lenses, section, seed, Path(out), circular, regressor)
-    lines = [
-        f"gamma = {result.gamma:.3f} +{result.gamma_err_hi:.3f} -{result.gamma_err_lo:.3f} "
-        f"({result.n_used} of {result.n_lenses} lenses, {result.model}; jackknife +-{result.jackknife_err:.3f}, "
-        f"chi2 per lens {result.chi2_per_n:.2f})"
-    ]
+    lines = [_in_words(result.summary())]
     lines += [
         f"  {name}: {part['gamma']:.3f} +{part['gamma_err_hi']:.3f} -{part['gamma_err_lo']:.3f} ({part['n']} lenses)"
         for name, part in result.splits.items()
     ]
+    told = f"{section.drawn} lenses, none twice" if section.drawn else "bootstrap"
+    lines.append(
+        f"{section.realizations} realizations ({told}): {result.realization_gammas.mean():.3f} "
+        f"+- {result.realization_gammas.std():.3f}"
+    )
     if "population" in extra:
         told = ", ".join(
             f"{name} {value:.3f} +- {error:.3f}" for name, (value, error) in extra["population"].items()
@@ -141,29 +142,54 @@ def slip_of_table(
     return [*lines, *(f"note: {warning}" for warning in result.warnings), f"wrote {Path(out) / 'slip.json'}"]
 
 
+def describe_slip(store: Store) -> str:
+    """Return in a sentence what a run's lenses say of gamma; empty if none was asked for."""
+    import json
+
+    path = store.folder("slip") / "slip.json"
+    if not path.exists():
+        return ""
+    told = json.loads(path.read_text())
+    return f"no gamma: {told['warnings'][0]}" if told["gamma"] is None else _in_words(told)
+
+
+def _in_words(told: dict) -> str:
+    return (
+        f"gamma = {told['gamma']:.3f} +{told['gamma_err_hi']:.3f} -{told['gamma_err_lo']:.3f} "
+        f"({told['n_used']} of {told['n_lenses']} lenses, {told['model']}; jackknife +-{told['jackknife_err']:.3f}, "
+        f"chi2 per lens {told['chi2_per_n']:.2f}{'; circular' if told['circular'] else ''})"
+    )
+
+
 def write_slip(lenses, section: SlipSection, seed: int, store: Store) -> Done:
     """Infer gamma and write ``slip.json``; with too few usable lenses it says so instead of a number."""
-    from lenspipe.io.files import write_json
-
+    folder = store.folder("slip")
     try:
-        result, _, outputs = _infer_and_write(lenses, section, seed, store.folder("slip"))
+        result, _, outputs = _infer_and_write(lenses, section, seed, folder)
     except InputError as error:
-        path = store.path("slip", "slip.json")
-        nothing = dict.fromkeys(("gamma", "gamma_err_lo", "gamma_err_hi", "chi2_per_n"))
-        write_json(
-            path,
-            {
-                "model": section.model,
-                **nothing,
-                "n_lenses": len(lenses),
-                "n_used": 0,
-                "realizations": section.realizations,
-                "circular": _is_circular(lenses),
-                "warnings": [str(error)],
-            },
-        )
-        return Done((path,), {"lenses": len(lenses), "lenses_used": 0})
+        return Done(_write_nothing(lenses, section, folder, error), {"lenses": len(lenses), "lenses_used": 0})
     return Done(outputs, {"lenses": result.n_lenses, "lenses_used": result.n_used})
+
+
+def _write_nothing(lenses, section: SlipSection, folder: Path, error: InputError) -> tuple[Path, ...]:
+    """Write why there is no gamma, and of each lens why it cannot be used."""
+    from lenspipe.io.files import write_json
+    from lenspipe.io.tables import write_table
+    from lenspipe.lensing.slip import judge_lenses
+    from lenspipe.lensing.slip_result import lens_table
+
+    nothing = dict.fromkeys(("gamma", "gamma_err_lo", "gamma_err_hi", "chi2_per_n"))
+    told = {"n_lenses": len(lenses), "n_used": 0, "realizations": section.realizations}
+    told |= {"circular": _is_circular(lenses), "warnings": [str(error)]}
+    for name in ("posterior.ecsv", "realizations.ecsv", "systematics.ecsv", "slip.svg", "population.svg"):
+        (folder / name).unlink(missing_ok=True)  # of a sample before
+    write_json(folder / "slip.json", {"model": section.model, **nothing, **told})
+    try:
+        reasons = lens_table(lenses, *judge_lenses(lenses, model_of(section)))
+    except InputError:  # columns are missing, which the warning tells
+        return (folder / "slip.json",)
+    write_table(reasons, folder / "lenses.ecsv")
+    return folder / "slip.json", folder / "lenses.ecsv"
 
 
 def model_of(section: SlipSection):
@@ -191,7 +217,7 @@ def _infer_and_write(
 
     model, extra, population = model_of(section), {}, None
     circular = circular or _is_circular(lenses)
-    result = infer_gamma(lenses, section.realizations, seed, circular, model)
+    result = infer_gamma(lenses, section.realizations, seed, circular, model, drawn=section.drawn)
     if circular:
         extra |= _response_of(regressor)
     systematics = vary_assumptions(lenses, model)
@@ -221,6 +247,7 @@ def _infer_and_write(
         "gamma_realizations": result.realization_gammas,
     }
     write_text(outputs[-1], draw_svg(draw_slip, shown).decode())
+    (folder / "population.svg").unlink(missing_ok=True)  # of settings before
     if population is not None:
         outputs.append(folder / "population.svg")
         write_text(outputs[-1], draw_svg(draw_corner, population.axes, population.posterior).decode())

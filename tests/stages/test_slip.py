@@ -11,7 +11,7 @@ from lenspipe.config import SlipSection
 from lenspipe.core.errors import InputError
 from lenspipe.io.store import Store
 from lenspipe.lensing.cosmology import sis_sigma_v
-from lenspipe.stages.slip import match_spectra, slip_of_table, write_slip
+from lenspipe.stages.slip import describe_slip, match_spectra, slip_of_table, write_slip
 
 CATALOGS = ROOT / "catalogs"
 
@@ -78,6 +78,29 @@ def test_sigma_v_from_our_own_network_is_marked_circular(tmp_path, column, flag,
     assert (tmp_path / "out/slip.svg").read_text().lstrip().startswith("<?xml")
 
 
+def test_a_sample_too_small_tells_of_each_lens_why(tmp_path):
+    n = 4
+    values = {"z_lens": 0.4, "z_src": 1.5, "theta_e": 1.0, "sigma_v": 250.0, "sigma_v_err": 10.0}
+    table = Table({"name": [f"l{k}" for k in range(n)]} | {name: np.full(n, v) for name, v in values.items()})
+    store, folder = Store(tmp_path), tmp_path / "slip"
+    assert describe_slip(store) == ""
+    write_slip(table, SlipSection(model="powerlaw", joint=True), 1, store)
+    assert (folder / "population.svg").exists()
+    assert describe_slip(store).startswith("gamma = ")
+    table["z_src"][:2], table["sigma_v"][3] = 0.3, np.nan
+    done = write_slip(table, SlipSection(), 1, store)
+    assert done.counts == {"lenses": 4, "lenses_used": 0}
+    assert {path.name for path in done.outputs} == {path.name for path in folder.iterdir()}
+    assert describe_slip(store).startswith("no gamma: slip: 1 of the table's 4 lenses")
+    lenses = Table.read(folder / "lenses.ecsv")
+    assert list(lenses["name"]) == ["l0", "l1", "l2", "l3"]
+    assert list(lenses["used"]) == [False, False, True, False]
+    assert "z_src" in lenses["reason"][0]
+    assert lenses["reason"].mask[2]
+    del table["sigma_v"]
+    assert [path.name for path in write_slip(table, SlipSection(), 1, store).outputs] == ["slip.json"]
+
+
 @pytest.mark.parametrize("table", ["slacs", "lenses"])
 def test_the_catalogs_are_what_the_sources_say(table):
     lenses = Table.read(CATALOGS / f"{table}.ecsv")
@@ -104,3 +127,4 @@ def test_slacs_agrees_with_the_published_slip(tmp_path):
     assert told["systematics"]["mean slope of the mass 2.08"] > told["gamma"] + 0.1
     assert (tmp_path / "population.svg").exists()
     assert any(line.startswith("with the population's slope") for line in lines)
+    assert any(line.startswith("100 realizations (bootstrap): ") for line in lines)
