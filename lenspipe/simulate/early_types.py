@@ -14,10 +14,13 @@ from lenspipe.lensing.cosmology import ARCSEC
 from lenspipe.simulate.colours import k_correction, observed_magnitude
 from lenspipe.simulate.sources import distance_to
 
-#: M_r at given log sigma_v: slope [mag per dex] and scatter [mag]. What Hyde & Bernardi's (2009) sigma_v at given
-#: M_r becomes the other way round, with 0.075 dex of scatter in it and 0.84 mag in M_r; the level is LensPop's at
-#: PIVOT [km/s], a usual lens.
-SLOPE, SCATTER, PIVOT = -5.6, 0.59, 270.0
+#: M_r at given log sigma_v: slope [mag per dex] and scatter [mag]: what Hyde & Bernardi's (2009) sigma_v at given M_r
+#: becomes the other way round, with 0.075 dex of scatter in it and 0.84 mag in M_r.
+SLOPE, SCATTER = -5.6, 0.59
+#: M_r today at PIVOT [km/s], a usual lens: between all early types (-22.5: Bernardi et al. 2003) and lenses (-22.95:
+#: SLACS, Auger et al. 2009), and by how much it was brighter at z = 1 (Bernardi et al. 2003). The mean M_r of a
+#: sigma_v is not the M_r of which it is the mean: `published` takes that one and is a magnitude brighter.
+LEVEL, PIVOT, BRIGHTER = -22.7, 270.0, 0.85
 #: Change of log10 radius per magnitude of M_r at given sigma_v: brighter galaxies are larger ones, as far as the
 #: fundamental plane, R ~ sigma^1.2 I^-0.8 (Hyde & Bernardi 2009), has it; 0.11 dex remain.
 GROWTH = -0.26
@@ -57,14 +60,14 @@ def varied(
 
     `normal_colour` are standard normal, `young` uniform numbers (n,).
     """
-    fainter = SLOPE * np.log10(sigma_v / PIVOT) + SCATTER * normal_m
-    usual = _magnitude(np.full_like(sigma_v, PIVOT)) + fainter
-    out = {"r_lens": _radius(z, sigma_v, GROWTH * (usual - _magnitude(sigma_v)) + 0.11 * normal_r)}
+    fainter = SCATTER * normal_m
+    absolute_r = LEVEL - BRIGHTER * z + SLOPE * np.log10(sigma_v / PIVOT) + fainter
+    out = {"r_lens": _radius(z, sigma_v, GROWTH * fainter + 0.11 * normal_r)}
     tail = np.where(young < YOUNG_SHARE, YOUNG * young / YOUNG_SHARE, 0.0)
     blueness = BLUENESS[0] + BLUENESS[1] * normal_colour + tail
     for band in bands:
         red, blue = (k_correction(template, band, z) for template in ("early", "spiral"))
-        out[f"mag_lens_{band}"] = observed_magnitude("early", band, z, usual) + blueness * (blue - red)
+        out[f"mag_lens_{band}"] = observed_magnitude("early", band, z, absolute_r) + blueness * (blue - red)
     return out
 
 

@@ -18,10 +18,8 @@ CHUNK = 8
 _VARIANCE, _FOURTH, _SIXTH = 1.0 / 12.0, -1.0 / 120.0 / 24.0, 1.0 / 252.0 / 720.0
 
 
-def expose_gaussians(
-    light: Mapping[str, Any], psf_sigma: Any, psf_weight: Any, shift: tuple[Any, Any], size: int
-) -> Any:
-    """Return the images of sums of elliptical Gaussians, seen through a PSF and integrated over pixels.
+def expose_gaussians(light: Mapping[str, Any], shift: tuple[Any, Any], size: int) -> Any:
+    """Return the images of sums of elliptical Gaussians, blurred and integrated over pixels.
 
     The pixel's box turns a Gaussian G of covariance C into (1 + k4 d^4 + k6 d^6) G(C + 1/12), summed over both
     axes (its Edgeworth series): 1e-4 of the peak where the PSF's sigma is 0.7 pixels, 2e-6 at 1.2 pixels.
@@ -30,10 +28,8 @@ def expose_gaussians(
     ----------
     light : mapping
         Lengths in pixels. ``x, y, q, phi, variance`` (n, g): centre from the stamp's, axis ratio, position
-        angle [deg], sigma^2 on the intermediate axis. ``flux`` (n, g, b). g is a multiple of `CHUNK`.
-    psf_sigma : tensor (n, b, m) [pixels]
-        The PSF's own Gaussians.
-    psf_weight : tensor (n, b, m)
+        angle [deg], sigma^2 on the intermediate axis. ``flux`` and ``blur`` (n, g, b), sigma^2 of the round Gaussian
+        through which it is seen in each band. g is a multiple of `CHUNK`.
     shift : two tensors (n, b) [pixels]
         Offset of each band's image.
     size : int
@@ -44,23 +40,19 @@ def expose_gaussians(
     tensor (n, b, size, size)
         Flux per pixel.
     """
-    dtype = keras.backend.standardize_dtype(psf_sigma.dtype)
-    count, bands, terms = psf_sigma.shape
+    dtype = keras.backend.standardize_dtype(light["flux"].dtype)
+    count, _, bands = light["flux"].shape
     pixels = np.arange(size) - 0.5 * (size - 1)
     across = ops.cast(pixels[None, None, None, :], dtype)
     up = ops.cast(pixels[None, None, :, None], dtype)
-    columns = [in_chunks(values) for values in (light["x"], light["y"], *covariance(light), light["flux"])]
-    groups = columns[0].shape[0]
-    # one step a group and PSF term: what is compiled stays small
-    columns = [ops.concatenate([values] * terms) for values in columns]
-    columns.append(ops.repeat(ops.moveaxis(ops.square(psf_sigma) + _VARIANCE, 2, 0), groups, axis=0))
-    columns.append(ops.repeat(ops.moveaxis(psf_weight, 2, 0), groups, axis=0))
+    each = (light["x"], light["y"], *covariance(light), light["flux"], light["blur"] + _VARIANCE)
+    columns = [in_chunks(values) for values in each]
 
     def add_chunk(image: Any, chunk: Any) -> tuple[Any, Any]:
-        x, y, xx, xy, yy, flux, blur, weight = chunk
+        x, y, xx, xy, yy, flux, blur = chunk
         for k in range(CHUNK):
-            a, b, c, peak = _precision(xx[k][:, None] + blur, xy[k][:, None], yy[k][:, None] + blur)
-            amplitude = flux[k] * weight * peak
+            a, b, c, peak = _precision(xx[k][:, None] + blur[k], xy[k][:, None], yy[k][:, None] + blur[k])
+            amplitude = flux[k] * peak
             dx = across - _spread(x[k][:, None] + shift[0])
             dy = up - _spread(y[k][:, None] + shift[1])
             image = image + _spread(amplitude) * _pixel_gaussian(dx, dy, _spread(a), _spread(b), _spread(c))

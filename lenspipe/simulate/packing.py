@@ -16,10 +16,11 @@ from lenspipe.simulate.arcs import bound_window
 from lenspipe.simulate.foreground import CHUNK
 from lenspipe.simulate.spectrum import transform_psf
 
-#: Gaussians narrower than this share of the PSF are drawn as one of their mean width.
+#: Gaussians narrower than this share of one of the PSF's are drawn as one of their mean width, and so are the PSF's
+#: that are so much narrower than a Gaussian of the light.
 _UNRESOLVED = 0.3
 #: Gaussians of one pass of the renderer; scenes of up to the smaller number take the smaller pass.
-_PASSES = (16, 32)
+_PASSES = (16, 64)
 
 
 @dataclass(frozen=True)
@@ -118,8 +119,15 @@ def pack(scene: Scene, size: int, pixel_scale: float) -> tuple[dict[str, np.ndar
     )
     if not light["n"].shape[1]:
         light = {name: _nothing(values) for name, values in light.items()}
-    narrowest = np.min(arrays["psf_fwhm"] * arrays["psf_sigma"][:, :, 0], axis=1)
-    arrays |= _gaussian_terms(light, narrowest)
+    parts = "psf_sigma", "psf_weight"
+    if scene.psf_image is None:
+        sigma, weight = (arrays[name] for name in parts)
+    else:  # the PSF comes later: nothing but its narrowest Gaussian, and for light far wider its FWHM
+        sigma, weight = arrays[parts[0]][:, :, :1], np.ones_like(arrays[parts[1]][:, :, :1])
+    terms, arrays["blur_sigma"], arrays["blur_weight"] = _blurred_terms(
+        light, arrays["psf_fwhm"][:, :, None] * sigma, weight
+    )
+    arrays |= terms
     arrays |= {f"light_{name}": light[name] for name in _COMPONENT}
     if scene.psf_image is not None:
         arrays["psf_spectrum"] = transform_psf(np.asarray(scene.psf_image, np.float64), size)
@@ -130,7 +138,7 @@ def pack(scene: Scene, size: int, pixel_scale: float) -> tuple[dict[str, np.ndar
     if source["n"].shape[1]:
         arrays |= {f"source_{name}": values for name, values in source.items()}
     packed = {name: np.asarray(values, keras.config.floatx()) for name, values in arrays.items()}
-    packed["term_owner"] = arrays["term_owner"].astype(np.int32)
+    packed |= {name: arrays[name].astype(np.int32) for name in ("term_owner", "term_blur")}
     packed = choose_terms(packed, 0, packed["term_weight"].shape[1])
     return packed, tuple(_form(source["n"][:, c]) for c in range(source["n"].shape[1]))
 
@@ -164,7 +172,7 @@ def choose_terms(arrays: Mapping[str, np.ndarray], start: int, count: int) -> di
     """Return packed arrays with `count` of the Gaussians from `start` on, filled up to a multiple of `CHUNK`."""
     out = dict(arrays)
     size = CHUNK * -(-count // CHUNK)
-    for name in ("term_owner", "term_sigma", "term_weight"):
+    for name in ("term_owner", "term_blur", "term_sigma", "term_weight"):
         values = arrays[name][:, start : start + count]
         out[name] = np.pad(values, ((0, 0), (0, size - values.shape[1])))
     return out
@@ -182,32 +190,48 @@ def _psf_terms(beta: np.ndarray) -> dict[str, np.ndarray]:
     return {"psf_sigma": sigma[inverse], "psf_weight": weight[inverse]}
 
 
-def _gaussian_terms(light: Mapping[str, np.ndarray], narrowest: np.ndarray) -> dict[str, np.ndarray]:
-    """Return the Gaussians of a foreground, (n, g) each: their component, sigma [r_eff] and weight.
+def _blurred_terms(
+    light: Mapping[str, np.ndarray], psf_sigma: np.ndarray, psf_weight: np.ndarray
+) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
+    """Return the Gaussians of a foreground seen through those of a PSF, each (n, g), and what they are blurred by.
 
-    Those that the PSF, of sigma `narrowest` (n,) [arcsec], does not resolve are drawn as one; those without
-    flux are left out. Rows are filled up with weight 0.
+    Of each: the component, sigma [r_eff] and weight, and which of the returned blurs, sigma [arcsec] and weight
+    (n, b, 2 m), is meant: one of the PSF's m Gaussians, narrowest first, or its first few together. Light that one of
+    them does not resolve is drawn as one Gaussian of the mean width; those of them that are too narrow to change the
+    shape of a Gaussian of the light are one blur of the mean width. Components without flux are left out, rows are
+    filled up with weight 0.
     """
     values, inverse = np.unique(light["n"], return_inverse=True)
     terms = [np.stack(parts) for parts in zip(*map(sersic_gaussians, values.tolist()), strict=True)]
-    sigma, weight = (part[inverse.reshape(light["n"].shape)] for part in terms)  # (n, m, k)
-    major = light["r_eff"] / np.sqrt(light["q"])
-    hidden = sigma * major[:, :, None] < _UNRESOLVED * narrowest[:, None, None]
-    lump = np.sum(weight * hidden, axis=2, keepdims=True)
-    variance = np.sum(weight * hidden * sigma**2, axis=2, keepdims=True) / np.where(lump == 0.0, 1.0, lump)
-    sigma = np.concatenate([np.sqrt(np.maximum(variance, 0.0)), sigma], axis=2)
-    weight = np.concatenate([lump, np.where(hidden, 0.0, weight)], axis=2)
+    sigma, weight = (part[inverse.reshape(light["n"].shape)] for part in terms)  # (n, c, k)
     weight = np.where(np.any(light["flux"] != 0.0, axis=-1)[:, :, None], weight, 0.0)
-    count, components, terms_each = weight.shape
-    owner = np.broadcast_to(np.arange(components)[:, None], (components, terms_each)).ravel()
-    flat = (count, components * terms_each)
-    sigma, weight = sigma.reshape(flat), weight.reshape(flat)
+    lit = weight != 0.0
+    root = np.sqrt(light["q"])[:, :, None]
+    major, minor = (sigma * light["r_eff"][:, :, None] * factor for factor in (1.0 / root, root))
+    total = np.cumsum(psf_weight, axis=-1)
+    together = np.cumsum(psf_weight * psf_sigma**2, axis=-1) / np.where(total == 0.0, 1.0, total)
+    blurs = np.concatenate([psf_sigma, np.sqrt(np.maximum(together, 0.0))], axis=-1)
+    shares = np.concatenate([psf_weight, total], axis=-1)
+    used, count = np.any(psf_weight != 0.0, axis=1), psf_sigma.shape[-1]
+    low, high = np.min(psf_sigma, axis=1), np.max(psf_sigma, axis=1)  # (n, m), of all bands
+    # how many of the PSF's Gaussians are nothing to one of the light: those count as one blur
+    small = np.sum((high[:, None, None] < _UNRESOLVED * minor[..., None]) & used[:, None, None], axis=-1)
+    parts = []
+    for m in range(count):
+        seen = lit & used[:, m][:, None, None] & (small <= m)
+        hidden = seen & (major < _UNRESOLVED * low[:, m][:, None, None])
+        lump = np.sum(weight * hidden, axis=2, keepdims=True)
+        mean = np.sum(weight * hidden * sigma**2, axis=2, keepdims=True) / np.where(lump == 0.0, 1.0, lump)
+        parts += [(np.sqrt(np.maximum(mean, 0.0)), lump, np.full(lump.shape, m)),
+                  (sigma, np.where(seen & ~hidden, weight, 0.0), np.full(sigma.shape, m))]  # fmt: skip
+    parts.append((sigma, np.where(lit & (small > 0), weight, 0.0), count + np.maximum(small, 1) - 1))
+    sigma, weight, blur = (np.concatenate(each, axis=2) for each in zip(*parts, strict=True))
+    owner = np.broadcast_to(np.arange(sigma.shape[1])[:, None], sigma.shape[1:]).ravel()
+    sigma, weight, blur = (each.reshape(len(sigma), -1) for each in (sigma, weight, blur))
     order = np.argsort(weight == 0.0, axis=1, kind="stable")[:, : np.max(np.sum(weight != 0.0, axis=1))]
-    return {
-        "term_owner": owner[order],
-        "term_sigma": np.take_along_axis(sigma, order, axis=1),
-        "term_weight": np.take_along_axis(weight, order, axis=1),
-    }
+    sigma, weight, blur = (np.take_along_axis(each, order, axis=1) for each in (sigma, weight, blur))
+    out = {"term_owner": owner[order], "term_blur": blur, "term_sigma": sigma, "term_weight": weight}
+    return out, blurs, shares
 
 
 def _checked(light: Mapping[str, np.ndarray], name: str) -> dict[str, np.ndarray]:

@@ -25,6 +25,8 @@ from lenspipe.simulate.sources import LEAST_Q
 MISALIGNMENT, Q_SCATTER, LN_N_SCATTER, N_RANGE = 10.0, 0.1, 0.2, (2.5, 6.0)
 #: How many times theta_e a group or cluster makes it.
 WIDENED = (1.5, 8.0)
+#: No PSF has stronger wings; betas are told in steps, so that the renderer has met most of them before.
+LEAST_BETA, BETA_STEP = 1.6, 0.05
 _GROUP = 4096  # samples at a time
 
 
@@ -118,7 +120,8 @@ def draw_conditions(
     """Return psf_fwhm_<band> [arcsec], sky_sigma_<band> [nJy per pixel], psf_beta of each sample's coadd.
 
     Also psf_beta_<band>, where the bands differ in it (`Survey.psf_betas`). The first two scatter log-normally about
-    the survey's, by a single exposure's scatter over the root of their number.
+    the survey's, by a single exposure's scatter over the root of their number; beta scatters as it does among coadds,
+    in all bands alike.
     """
     normal = ndtri(uniforms(seed, "conditions", sample_ids, 24 * -(-len(bands) // 12)))
     out: dict[str, np.ndarray] = {}
@@ -128,8 +131,15 @@ def draw_conditions(
         place = b % 12 + 24 * (b // 12)  # twelve numbers for the PSFs, twelve for the skies, and so on
         out[f"psf_fwhm_{name}"] = band.psf_fwhm * np.exp(psf * normal[:, place])
         out[f"sky_sigma_{name}"] = band.sky_sigma(survey.pixel_scale) * np.exp(sky * normal[:, place + 12])
+    wings = ndtri(uniforms(seed, "conditions/wings", sample_ids, 1))[:, 0]
     for name, beta in survey.psf_betas(bands).items():
-        out[name] = np.full(len(normal), beta)
+        scatter = survey.bands[
+            name.removeprefix("psf_beta_") if name != "psf_beta" else bands[0]
+        ].psf_beta_scatter
+        drawn = np.maximum(beta * np.exp(scatter * wings), LEAST_BETA)
+        out[name] = (
+            np.round(np.round(drawn / BETA_STEP) * BETA_STEP, 2) if scatter else np.full(len(wings), beta)
+        )
     return out
 
 

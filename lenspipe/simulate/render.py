@@ -59,7 +59,7 @@ def draw(
         deflector = Deflector(**{field.name: arrays[field.name] for field in fields(Deflector)})
         cells = trace_source(deflector, arrays["window"], source, profiles)
     if "psf_spectrum" not in arrays:
-        foreground = expose_gaussians(light, psf_sigma / pixel_scale, arrays["psf_weight"], shift_px, size)
+        foreground = expose_gaussians(light, shift_px, size)
         if cells is None:
             arcs = ops.zeros_like(foreground)
         else:
@@ -76,9 +76,7 @@ def draw(
         if cells is not None:
             lensed = transform_cells(cells, pixel_scale, frame)
         foreground, arcs = see_through(spectrum, lensed, psf, shift_px, size)
-        foreground = foreground + expose_gaussians(
-            far, psf_sigma / pixel_scale, arrays["psf_weight"], shift_px, size
-        )
+        foreground = foreground + expose_gaussians(far, shift_px, size)
     return ops.moveaxis(foreground, 1, -1), ops.moveaxis(arcs, 1, -1)
 
 
@@ -157,8 +155,15 @@ def _gaussian_light(arrays: Mapping[str, Any], pixel_scale: float) -> dict[str, 
         for name in ("x", "y", "r_eff", "q", "phi")
     }
     flux = ops.take_along_axis(arrays["light_flux"], owner[:, :, None], axis=1)
+    seen = {
+        name: ops.take_along_axis(
+            ops.swapaxes(arrays[f"blur_{name}"], 1, 2), arrays["term_blur"][:, :, None], axis=1
+        )
+        for name in ("sigma", "weight")
+    }
     return {
         "x": part["x"] / pixel_scale, "y": part["y"] / pixel_scale, "q": part["q"], "phi": part["phi"],
         "variance": ops.square(arrays["term_sigma"] * part["r_eff"] / pixel_scale),
-        "flux": flux * arrays["term_weight"][:, :, None],
+        "flux": flux * arrays["term_weight"][:, :, None] * seen["weight"],
+        "blur": ops.square(seen["sigma"] / pixel_scale),
     }  # fmt: skip

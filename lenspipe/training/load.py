@@ -13,13 +13,13 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras import ops
 
 from lenspipe.core.errors import InputError
 from lenspipe.core.rng import stream
 from lenspipe.io.files import replacing
 from lenspipe.networks.assemble import name_inputs, trunk_of
-from lenspipe.networks.dropout import dropout_layers, fixed_masks
+from lenspipe.networks.dropout import dropout_layers
+from lenspipe.training.heads import mask_head
 
 #: Classes that a lenspipe network is made of. Anything else in a file is refused before Keras sees it:
 #: safe mode alone has been bypassed (CVE-2025-1550, CVE-2025-9906, CVE-2026-1462).
@@ -92,29 +92,6 @@ class Network:
             ).astype(np.float32)
             for layer, rates in self.mask_rates.items()
         }
-
-
-class _Passes(keras.Model):
-    """The head under rows of masks: features (n, f), masks (c, t, 1, width), c rows of t, to (c, t, n, ...)."""
-
-    def __init__(self, head: keras.Model):
-        super().__init__(name="passes")
-        self.head = head
-
-    def call(self, inputs):
-        features = inputs["features"]
-
-        def some_passes(masks):
-            count = ops.shape(next(iter(masks.values())))[0]
-
-            def each_stamp(mask):
-                return ops.reshape(ops.repeat(mask, ops.shape(features)[0], axis=1), (-1, mask.shape[-1]))
-
-            with fixed_masks({name: each_stamp(mask) for name, mask in masks.items()}):
-                out = self.head(ops.tile(features, (count, 1)), training=False)
-            return ops.reshape(out, (count, -1, *out.shape[1:]))
-
-        return ops.map(some_passes, inputs["masks"])
 
 
 def save_model(model: keras.Model, path: str | Path) -> None:
@@ -200,7 +177,7 @@ def check_shapes(
 
 def split_network(model: keras.Model, name: str) -> Network:
     """Return a model with "trunk" and "head" split for prediction."""
-    trunk, passes = trunk_of(model), _Passes(model.get_layer("head"))
+    trunk, passes = trunk_of(model), mask_head(model.get_layer("head"))
     for part in (trunk, passes):
         # XLA's convolutions on CPUs are several times slower than oneDNN's
         part.compile(jit_compile=False if keras.config.backend() == "tensorflow" else "auto")

@@ -131,7 +131,7 @@ def posteriors_with(
         passes = outputs.shape[2]
         # components last: a sum over them must not depend on how many stamps there are
         values = np.ascontiguousarray(
-            np.moveaxis(outputs.astype(np.float64).reshape(len(outputs), -1, *outputs.shape[3:]), 1, -1)
+            np.moveaxis(outputs.reshape(len(outputs), -1, *outputs.shape[3:]), 1, -1), np.float64
         )
         variances, within = _spread_of(values[:, :, 1:])
         mixture = Mixture(values[:, :, 0], variances, np.repeat(shares, passes, axis=1) / passes)

@@ -129,8 +129,8 @@ def test_nisp_reaches_its_published_depth(band):
 
 
 def test_a_psf_has_one_index_or_one_of_each_band():
-    des, hsc = load_survey("des"), load_survey("hsc")
-    assert des.psf_betas(("g", "i")) == {"psf_beta": float("inf")}
+    cfhtls, hsc = load_survey("cfhtls"), load_survey("hsc")
+    assert cfhtls.psf_betas(("g", "i")) == {"psf_beta": float("inf")}
     assert list(hsc.psf_betas(("r", "i"))) == ["psf_beta", "psf_beta_r", "psf_beta_i"]
     assert hsc.psf_betas(("r", "i"))["psf_beta"] == hsc.bands["r"].psf_beta
     assert hsc.psf_betas(("r",)) == {"psf_beta": hsc.bands["r"].psf_beta}

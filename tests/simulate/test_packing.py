@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from lenspipe.lensing.gaussians import sersic_gaussians
 from lenspipe.simulate.foreground import CHUNK
 from lenspipe.simulate.packing import choose_terms, pack, passes
 from tests.simulate.scenes import PIXEL, light, nothing, scene
@@ -22,9 +23,10 @@ def mixed(count=6):
 
 
 def total(arrays):
-    """Return the flux (n,) that packed Gaussians add up to."""
+    """Return the flux (n,) that packed Gaussians add up to, seen in the first band."""
     flux = np.take_along_axis(arrays["light_flux"][..., 0], arrays["term_owner"], axis=1)
-    return np.sum(flux * arrays["term_weight"], axis=1)
+    seen = np.take_along_axis(arrays["blur_weight"][:, 0], arrays["term_blur"], axis=1)
+    return np.sum(flux * seen * arrays["term_weight"], axis=1)
 
 
 def test_gaussians_have_the_flux_of_their_components():
@@ -32,12 +34,14 @@ def test_gaussians_have_the_flux_of_their_components():
     arrays, forms = pack(scene(foreground, nothing(6)), SIZE, PIXEL)
     assert forms == ()
     assert total(arrays) == pytest.approx(foreground.flux.sum(axis=(1, 2)), rel=2e-3)
-    assert {values.dtype for name, values in arrays.items() if name != "term_owner"} == {np.dtype("float32")}
+    integers = {"term_owner", "term_blur"}
+    assert {values.dtype for name, values in arrays.items() if name not in integers} == {np.dtype("float32")}
+    assert {arrays[name].dtype for name in integers} == {np.dtype("int32")}
     assert np.all(np.isfinite(arrays["term_sigma"]))
 
 
 def test_passes_share_all_light_out_and_have_few_shapes():
-    foreground = light(np.full((6, 3), 50.0), n=4.0, r_eff=3.0)
+    foreground = light(np.full((6, 7), 50.0), n=4.0, r_eff=3.0)
     arrays, _ = pack(scene(foreground, light(np.ones(6)), theta_e=1.0), SIZE, PIXEL)
     parts = list(passes(arrays))
     assert len(parts) >= 2
@@ -49,7 +53,7 @@ def test_passes_share_all_light_out_and_have_few_shapes():
     assert not any(name.startswith("source_") for part in parts[1:] for name in part)
     # another number of components is the same shape
     single, _ = pack(scene(light(np.full(6, 9.0), n=4.0), light(np.ones(6)), theta_e=1.0), SIZE, PIXEL)
-    assert next(passes(single))["light_flux"].shape[1] in (16, 32)
+    assert next(passes(single))["light_flux"].shape[1] in (16, 64)
 
 
 def test_chosen_terms_are_filled_up_without_light():
@@ -67,6 +71,28 @@ def test_what_the_psf_hides_is_one_gaussian():
 
     assert terms(1e-4) == 1
     assert 1 < terms(0.1) < terms(1.0) < terms(8.0) <= 20
+
+
+@pytest.mark.parametrize("beta", [1.8, 2.7, 4.0])
+def test_light_and_psf_are_paired_only_where_each_changes_the_other(beta):
+    """Fewer pairs than Gaussians of the one times those of the other, of the same flux and second moments."""
+    # so compact a disc that its edge does not matter, a giant, and a star
+    flux, r_eff = np.array([[7.0, 90.0, 3.0]]), np.array([[0.4, 6.0, 0.0]])
+    foreground = dataclasses.replace(light(flux), n=np.array([[1.0, 4.0, 0.5]]), r_eff=r_eff)
+    arrays, _ = pack(scene(foreground, nothing(1), beta=beta), SIZE, PIXEL)
+    whole = float(arrays["psf_weight"][0, 0].sum())  # broad wings end somewhere
+    assert total(arrays) == pytest.approx(flux.sum() * whole, rel=1e-4)
+    alone = np.count_nonzero(pack(scene(foreground, nothing(1), beta=np.inf), SIZE, PIXEL)[0]["term_weight"])
+    assert alone < np.count_nonzero(arrays["term_weight"]) < 0.8 * alone * arrays["psf_weight"].shape[-1]
+    owner, blur = arrays["term_owner"][0], arrays["term_blur"][0]
+    share = arrays["term_weight"][0] * arrays["blur_weight"][0, 0, blur]
+    spread = (arrays["term_sigma"][0] * r_eff[0, owner]) ** 2 + arrays["blur_sigma"][0, 0, blur] ** 2
+    psf_sigma = arrays["psf_fwhm"][0, 0] * arrays["psf_sigma"][0, 0]
+    psf = float(np.sum(arrays["psf_weight"][0, 0] * psf_sigma**2))
+    for component, (n, radius) in enumerate(zip((1.0, 4.0, 0.5), r_eff[0], strict=True)):
+        sigma, weight = sersic_gaussians(n)
+        own = float(np.sum(weight * (sigma * radius) ** 2))
+        assert np.sum((share * spread)[owner == component]) == pytest.approx(own * whole + psf, rel=1e-4)
 
 
 def test_components_without_flux_cost_nothing():

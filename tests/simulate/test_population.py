@@ -72,12 +72,14 @@ def test_as_many_as_asked_with_all_columns(lenses):
         "gamma_ext", "phi_ext", "x_src", "y_src", "r_src", "n_src", "q_src", "phi_src", "r_lens", "n_lens",
         "q_light", "phi_light", "psf_beta",
     ]  # fmt: skip
-    expected += [f"{name}_{b}" for name in ("mag_src", "mag_lens", "psf_fwhm", "sky_sigma") for b in BANDS]
+    expected += [
+        f"{name}_{b}" for name in ("mag_src", "mag_lens", "psf_fwhm", "sky_sigma", "psf_beta") for b in BANDS
+    ]
     assert len(lenses) == 1500
     assert set(expected) == set(lenses.colnames)
     assert np.unique(lenses["group"]).size == 1500
     for name in expected:
-        if lenses[name].dtype.kind == "f" and name != "psf_beta":
+        if lenses[name].dtype.kind == "f":
             assert np.all(np.isfinite(lenses[name])), name
     assert 5e-4 < 1500 / lenses.meta["candidates"]["lens"] < 0.01
     empty = draw_lenses(DES, 1, [], BANDS)
@@ -204,6 +206,15 @@ def test_conditions_are_those_of_a_coadd():
     assert np.median(out["sky_sigma_g"]) == pytest.approx(band.sky_sigma(DES.pixel_scale), rel=0.01)
     assert np.std(np.log(out["sky_sigma_g"])) == pytest.approx(band.sky_scatter / 10**0.5, rel=0.05)
     assert abs(np.corrcoef(out["psf_fwhm_g"], out["psf_fwhm_i"])[0, 1]) < 0.05
+    for name in ("g", "i"):  # the wings of one night are those of all its bands
+        beta = out[f"psf_beta_{name}"]
+        assert np.median(beta) == pytest.approx(DES.bands[name].psf_beta, abs=0.05)
+        assert np.std(np.log(beta)) == pytest.approx(DES.bands[name].psf_beta_scatter, rel=0.1)
+        assert beta.min() >= 1.6
+    assert np.corrcoef(out["psf_beta_g"], out["psf_beta_i"])[0, 1] > 0.98
+    assert abs(np.corrcoef(out["psf_beta_g"], out["psf_fwhm_g"])[0, 1]) < 0.05
+    gaussian = draw_conditions(load_survey("cfhtls"), 1, np.arange(5), ("g",))
+    assert np.all(np.isinf(gaussian["psf_beta"]))
 
 
 def test_objects_stand_as_far_from_the_middle_as_is_said():
