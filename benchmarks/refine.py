@@ -23,8 +23,9 @@ import numpy as np
 from astropy.table import Table
 from rich.console import Console
 
+from benchmarks.render import gaussian_survey
 from lenspipe.config import SimulateSection
-from lenspipe.core.survey import Survey, load_survey
+from lenspipe.core.survey import Survey
 from lenspipe.io.shards import Shard
 from lenspipe.refine.fit import Refined, refine_lenses
 from lenspipe.refine.parameters import PLACE
@@ -135,7 +136,7 @@ def main() -> None:
     parser.add_argument("--peer", type=int, default=0, help="scenes for lenstronomy")
     parser.add_argument("--full", action="store_true", help="all realism of training sets")
     options = parser.parse_args()
-    survey = load_survey("des")
+    survey = gaussian_survey()
     section = SimulateSection(kind="lens", scene="full" if options.full else "plain")
     image, sky, truth = simulate_stamps(
         survey, options.seed, range(options.count), section, survey.model_bands, survey.stamp_size

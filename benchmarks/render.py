@@ -141,9 +141,8 @@ def compare(count: int) -> None:
 def gaussian_survey() -> Survey:
     """Return DES with PSFs that all codes can draw without an error of their own."""
     survey = load_survey("des")
-    plain = {"psf_beta": np.inf, "psf_beta_scatter": 0.0}
-    bands = {name: band.model_copy(update=plain) for name, band in survey.bands.items()}
-    return survey.model_copy(update={"bands": bands})
+    bands = {name: band.model_copy(update={"psf_beta": np.inf}) for name, band in survey.bands.items()}
+    return survey.model_copy(update={"bands": bands, "psf_beta_scatter": 0.0})
 
 
 def draw_lens(part: dict[str, float], row: Row, survey: Survey) -> np.ndarray:

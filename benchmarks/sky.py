@@ -35,6 +35,7 @@ from lenspipe.imaging.cutout import linear_wcs
 from lenspipe.io.cards import read_card, stamps_of
 from lenspipe.io.shards import has_masks, read_shard
 from lenspipe.io.tables import read_table
+from lenspipe.lensing.gaussians import moffat_gaussians
 from lenspipe.stages.inject import hosts_of, numbers_of, spoilt
 from lenspipe.training.metrics import score_metrics
 
@@ -141,7 +142,10 @@ def degrade_ring(data: Path, survey: Survey, size: int, rng: np.random.Generator
     fine = np.pad(image, int(0.5 * size * factor))
     for name in survey.model_bands:
         band = survey.bands[name]
-        blurred = gaussian_filter(fine, band.psf_fwhm / 2.3548 / RING_SCALE)
+        blurred = sum(
+            weight * gaussian_filter(fine, sigma * band.psf_fwhm / RING_SCALE)
+            for sigma, weight in zip(*moffat_gaussians(band.psf_beta), strict=True)
+        )
         flux = bin_image(blurred, factor, size)
         gain = band.electrons_per_njy()
         sigma = band.sky_sigma(survey.pixel_scale)

@@ -49,8 +49,8 @@ class SlipSection(Section):
     drawn: int = Field(
         0,
         ge=0,
-        description="lenses of each realization, none twice, as other surveys of so many would have found them; "
-        "0 = bootstrap: as many as there are, with replacement",
+        description="lenses of each realization, as surveys of so many would find them; 0 = bootstrap: as many as "
+        "there are",
     )
     lenses: str = Field(
         "",

@@ -40,9 +40,6 @@ class Band(BaseModel):
     psf_scatter: float = Field(0.1, ge=0, description="scatter of ln(PSF FWHM) of one exposure")
     sky_scatter: float = Field(0.15, ge=0, description="scatter of ln(sky noise) of one exposure")
     psf_beta: float = Field(float("inf"), gt=1, description="Moffat index; inf = Gaussian")
-    psf_beta_scatter: float = Field(
-        0.0, ge=0, description="scatter of ln(psf_beta) of coadds, all bands alike"
-    )
     sky: float = Field(description="sky surface brightness [AB mag per arcsec^2]")
     zero_point: float = Field(description="AB zero point of the survey's images [mag]")
     electrons_zero_point: float = Field(
@@ -154,6 +151,9 @@ class Survey(BaseModel):
     model_bands: tuple[str, ...] = Field(description="bands that simulations and models use, in order")
     detection_band: str = Field(description="band in which sources are detected")
     rgb: tuple[str, str, str] = Field(description="bands shown as red, green and blue")
+    psf_beta_scatter: float = Field(
+        0.0, ge=0, description="scatter of ln(psf_beta) of coadds, all bands alike"
+    )
     noise_correlation: Correlation = Field(
         (),
         description="correlation of the noise at 1, 2, ... pixels along an axis; or, where it is not the product "

@@ -91,3 +91,16 @@ def sersic_brightness(
     else:  # exp(log) instead of a power: ten times faster in TensorFlow
         shape = ops.exp((0.5 / n) * ops.log(ops.maximum(r2, _CENTRE)))
     return norm / (r_eff * r_eff) * ops.exp(-b_n * shape)
+
+
+def moffat_brightness(r: np.ndarray, fwhm: np.ndarray, beta: np.ndarray) -> np.ndarray:
+    """Return the brightness [1 / arcsec^2] at radius `r` [arcsec] of a star of flux 1 (Moffat 1969).
+
+    All arguments broadcast; a beta of inf is a Gaussian.
+    """
+    beta = np.asarray(beta, np.float64)
+    finite = np.where(np.isfinite(beta), beta, 2.0)
+    steepness = 4.0 * np.expm1(np.log(2.0) / finite)
+    moffat = (finite - 1.0) / np.pi * steepness * (1.0 + steepness * (r / fwhm) ** 2) ** -finite
+    gaussian = 4.0 * np.log(2.0) / np.pi * np.exp(-4.0 * np.log(2.0) * (r / fwhm) ** 2)
+    return np.where(np.isfinite(beta), moffat, gaussian) / np.square(fwhm)

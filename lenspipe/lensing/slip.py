@@ -98,37 +98,44 @@ def infer_gamma(
     model : SlipModel, optional
         Singular isothermal spheres unless given.
     drawn : int
-        Lenses of each realization, none twice: what other surveys of so many would have found. 0: as many as there
-        are, with replacement (bootstrap).
+        Lenses of each realization, drawn with replacement: what surveys of so many would find. 0: as many as there
+        are (bootstrap).
 
     Raises
     ------
     InputError
-        If a column is missing, fewer than three rows can be used, or fewer than `drawn`.
+        If a column is missing, fewer than three rows can be used, or `drawn` is less.
     """
     model = model or SlipModel()
     used, reasons, predictions = prepare(table, model)
     parts = _splits(table[used], predictions)
     count = len(predictions)
-    if not 0 <= drawn <= count or 0 < drawn < LEAST_LENSES:
+    if drawn and drawn < LEAST_LENSES:
         raise InputError(
-            f"slip: realizations of {drawn} lenses were asked for; {count} lenses can be used, so take 0 (bootstrap) "
-            f"or {LEAST_LENSES} to {count}"
+            f"slip: realizations of {drawn} lenses were asked for; take {LEAST_LENSES} or more, or 0 (as many as "
+            "there are)"
         )
-    samples = [np.ones((1, count)), _resamplings(count, realizations, seed, drawn), _left_out(count)]
-    sums, inside = _log_posteriors(
-        predictions, np.vstack([*samples, *(part.astype(float) for part in parts.values())]), gamma_range
-    )
-    many = 1 + realizations
     # so much wider are the posteriors of fewer lenses, and so much farther off do they lie
-    grid = _zoom(sums, inside, 0, predictions, count / drawn if drawn else 1.0)
-    densities = _densities(sums, grid)
+    fewer = max(1.0, count / drawn) if drawn else 1.0
+    samples = [np.ones((1, count)), _left_out(count), _resamplings(count, realizations, seed, drawn or count)]
+    sums, inside = _log_posteriors(
+        predictions,
+        np.vstack([*samples, *(part.astype(float) for part in parts.values())]),
+        gamma_range,
+        fewer,
+    )
+    grid, wide = (_zoom(sums, inside, 0, predictions, factor) for factor in (1.0, fewer))
+    many, last = 1 + len(samples[1]), 1 + len(samples[1]) + realizations
+    densities = _densities(sums, grid, slice(0, many))
     low, gamma, high = _percentiles(grid, densities[:1], (16, 50, 84))[0]
-    medians = _percentiles(grid, densities[: -len(parts) or None], (50,))[:, 0]
+    left_out = _percentiles(grid, densities[1:], (50,))[:, 0]
+    resampled = _percentiles(wide, _densities(sums, wide, slice(many, last)), (50,))[:, 0]
     splits = {}
-    for row, (name, part) in enumerate(parts.items(), start=len(medians)):
+    for row, (name, part) in enumerate(parts.items(), start=last):
         own = _zoom(sums, inside, row, predictions[part])
-        lo, middle, hi = _percentiles(own, _densities(sums, own, row), (16, 50, 84))[0].tolist()
+        lo, middle, hi = _percentiles(own, _densities(sums, own, slice(row, row + 1)), (16, 50, 84))[
+            0
+        ].tolist()
         splits[name] = {
             "gamma": middle,
             "gamma_err_lo": middle - lo,
@@ -142,7 +149,7 @@ def infer_gamma(
         gamma_err_lo=float(gamma - low),
         gamma_err_hi=float(high - gamma),
         gamma_mean=float(np.trapezoid(grid * densities[0], grid)),
-        jackknife_err=_jackknife_error(medians[many:]),
+        jackknife_err=_jackknife_error(left_out),
         n_lenses=len(table),
         n_used=int(used.sum()),
         realizations=realizations,
@@ -153,7 +160,7 @@ def infer_gamma(
         lenses=lenses,
         gamma_grid=grid,
         posterior=densities[0],
-        realization_gammas=medians[1:many],
+        realization_gammas=resampled,
     )
     cut = max(densities[0][0], densities[0][-1]) > 1e-3 * densities[0].max()
     return replace(result, warnings=warn(result, table, model, cut))
@@ -191,13 +198,13 @@ def judge_lenses(table: Table, model: SlipModel) -> tuple[np.ndarray, np.ndarray
 
 
 def _log_posteriors(
-    predictions: Predictions, weights: np.ndarray, gamma_range: tuple[float, float]
+    predictions: Predictions, weights: np.ndarray, gamma_range: tuple[float, float], fewer: float
 ) -> tuple[CubicSpline, tuple[float, float]]:
     """Return ln of the posteriors, up to constants, of samples in which each lens counts `weights` (r, n) times.
 
-    As a function of gamma (r values), good where any of them is, and that range.
+    As a function of gamma (r values), good where any of them is, and that range. `fewer`: of `_zoom`.
     """
-    low, high = _reach(predictions, weights, np.linspace(*gamma_range, _COARSE))
+    low, high = _reach(predictions, weights, np.linspace(*gamma_range, _COARSE), fewer)
     errors = np.hypot(predictions.sigma_err / predictions.sigma, predictions.model_error)
     wide = 0.5 * np.log((1 + high) / (1 + low)) / (_DENSITY * errors.min())
     nodes = np.linspace(low, high, int(np.clip(wide, *_FINE)))
@@ -208,12 +215,14 @@ def _log_posteriors(
     return CubicSpline(nodes, sums, axis=1), (low, high)
 
 
-def _reach(predictions: Predictions, weights: np.ndarray, coarse: np.ndarray) -> tuple[float, float]:
+def _reach(
+    predictions: Predictions, weights: np.ndarray, coarse: np.ndarray, fewer: float
+) -> tuple[float, float]:
     """Return the part of the prior in which any sample's posterior lies, seen from some lenses of a large sample."""
     some = slice(None, None, -(-len(predictions) // _SOME))
     part, share = predictions[some], weights[:, some]
     sums = share @ log_likelihood(part, coarse)
-    depth = 0.5 * _DEVIATIONS**2 * max(1.0, _chi2(part, coarse[np.argmax(sums[0])]))
+    depth = 0.5 * _DEVIATIONS**2 * fewer * max(1.0, _chi2(part, coarse[np.argmax(sums[0])]))
     near = sums > sums.max(axis=1, keepdims=True) - depth
     inside = np.flatnonzero(near[share.sum(axis=1) > 0].any(axis=0))
     return float(coarse[max(inside[0] - 1, 0)]), float(coarse[min(inside[-1] + 1, len(coarse) - 1)])
@@ -234,9 +243,9 @@ def _zoom(
     return np.linspace(fine[max(near[0] - 1, 0)], fine[min(near[-1] + 1, len(fine) - 1)], _GRID)
 
 
-def _densities(sums: CubicSpline, grid: np.ndarray, row: int | None = None) -> np.ndarray:
-    """Return the densities on a grid, of all samples or of one."""
-    values = sums(grid) if row is None else sums(grid)[row : row + 1]
+def _densities(sums: CubicSpline, grid: np.ndarray, rows: slice) -> np.ndarray:
+    """Return the densities of some samples on a grid."""
+    values = sums(grid)[rows]
     density = np.exp(values - values.max(axis=1, keepdims=True))
     return density / np.trapezoid(density, grid, axis=1)[:, None]
 
@@ -247,10 +256,7 @@ def _chi2(predictions: Predictions, gamma: float) -> float:
 
 def _resamplings(n: int, realizations: int, seed: int, drawn: int) -> np.ndarray:
     """Return (realizations, n): how often each lens comes in each resampling."""
-    rng = stream(seed, "slip")
-    if not drawn:
-        return rng.multinomial(n, np.full(n, 1.0 / n), size=realizations).astype(float)
-    return rng.permuted(np.tile(np.arange(n) < drawn, (realizations, 1)), axis=1).astype(float)
+    return stream(seed, "slip").multinomial(drawn, np.full(n, 1.0 / n), size=realizations).astype(float)
 
 
 def _left_out(n: int) -> np.ndarray:

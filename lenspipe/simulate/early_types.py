@@ -56,7 +56,9 @@ def varied(
     young: np.ndarray,
     bands: Sequence[str],
 ) -> dict[str, np.ndarray]:
-    """Return what `published` does, with 0.07 to 0.08 dex of scatter in sigma_v at given luminosity and many spectra.
+    """Return what `published` does, of galaxies fainter by a magnitude and of many kinds.
+
+    sigma_v scatters by 0.07 to 0.08 dex at given luminosity, spectra are many, and stars were brighter when younger.
 
     `normal_colour` are standard normal, `young` uniform numbers (n,).
     """

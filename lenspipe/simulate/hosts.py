@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from astropy.table import Table
 
+from lenspipe.config import FULL
 from lenspipe.core.survey import NJY_ZERO_POINT, Survey
 from lenspipe.imaging.photometry import measure_galaxies, point_like
 from lenspipe.io.shards import Shard
@@ -32,8 +33,11 @@ _BATCH = 512  # stamps measured at once
 def draw_reference(
     survey: Survey, seed: int, bands: Sequence[str], min_snr: float = 20.0, count: int = REFERENCE
 ) -> Table:
-    """Return detectable lenses of the population, from which galaxies take their deflector and source."""
-    return draw_lenses(survey, seed, range(count), bands, min_snr, purpose="inject")
+    """Return detectable lenses of the population, from which galaxies take their deflector and source.
+
+    The population with all its variety: the published luminosities would give a galaxy too small a dispersion.
+    """
+    return draw_lenses(survey, seed, range(count), bands, min_snr, purpose="inject", realism=FULL)
 
 
 def describe_hosts(stamps: Shard, survey: Survey, reference: Table) -> Table:

@@ -119,15 +119,12 @@ def pack(scene: Scene, size: int, pixel_scale: float) -> tuple[dict[str, np.ndar
     )
     if not light["n"].shape[1]:
         light = {name: _nothing(values) for name, values in light.items()}
-    parts = "psf_sigma", "psf_weight"
-    if scene.psf_image is None:
-        sigma, weight = (arrays[name] for name in parts)
-    else:  # the PSF comes later: nothing but its narrowest Gaussian, and for light far wider its FWHM
-        sigma, weight = arrays[parts[0]][:, :, :1], np.ones_like(arrays[parts[1]][:, :, :1])
-    terms, arrays["blur_sigma"], arrays["blur_weight"] = _blurred_terms(
-        light, arrays["psf_fwhm"][:, :, None] * sigma, weight
-    )
-    arrays |= terms
+    sigma, weight = arrays["psf_sigma"], arrays["psf_weight"]
+    if (
+        scene.psf_image is not None
+    ):  # the PSF comes later; of its profile the narrowest tells what it resolves
+        sigma, weight = sigma[:, :, :1], np.ones_like(weight[:, :, :1])
+    arrays |= _blurred_terms(light, arrays["psf_fwhm"], sigma, weight)
     arrays |= {f"light_{name}": light[name] for name in _COMPONENT}
     if scene.psf_image is not None:
         arrays["psf_spectrum"] = transform_psf(np.asarray(scene.psf_image, np.float64), size)
@@ -191,15 +188,15 @@ def _psf_terms(beta: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _blurred_terms(
-    light: Mapping[str, np.ndarray], psf_sigma: np.ndarray, psf_weight: np.ndarray
-) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
-    """Return the Gaussians of a foreground seen through those of a PSF, each (n, g), and what they are blurred by.
+    light: Mapping[str, np.ndarray], fwhm: np.ndarray, psf_sigma: np.ndarray, psf_weight: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Return the Gaussians of a foreground as a PSF of `fwhm` (n, b) and Gaussians (n, b, m) [FWHM] shows them.
 
-    Of each: the component, sigma [r_eff] and weight, and which of the returned blurs, sigma [arcsec] and weight
-    (n, b, 2 m), is meant: one of the PSF's m Gaussians, narrowest first, or its first few together. Light that one of
-    them does not resolve is drawn as one Gaussian of the mean width; those of them that are too narrow to change the
-    shape of a Gaussian of the light are one blur of the mean width. Components without flux are left out, rows are
-    filled up with weight 0.
+    ``term_`` owner, sigma [r_eff] and weight (n, g) are a Gaussian's component, width and share of it, ``term_blur``
+    which of ``blur_`` sigma [FWHM] and weight (n, b, 2 m) it is seen through: one of the PSF's Gaussians, narrowest
+    first, or its first few together. Light that one of them does not resolve is drawn as one Gaussian of the mean
+    width; those of them that are too narrow to change the shape of a Gaussian of the light are one blur of the mean
+    width. Components without flux are left out, rows are filled up with weight 0.
     """
     values, inverse = np.unique(light["n"], return_inverse=True)
     terms = [np.stack(parts) for parts in zip(*map(sersic_gaussians, values.tolist()), strict=True)]
@@ -213,7 +210,9 @@ def _blurred_terms(
     blurs = np.concatenate([psf_sigma, np.sqrt(np.maximum(together, 0.0))], axis=-1)
     shares = np.concatenate([psf_weight, total], axis=-1)
     used, count = np.any(psf_weight != 0.0, axis=1), psf_sigma.shape[-1]
-    low, high = np.min(psf_sigma, axis=1), np.max(psf_sigma, axis=1)  # (n, m), of all bands
+    low, high = (
+        end(fwhm[:, :, None] * psf_sigma, axis=1) for end in (np.min, np.max)
+    )  # (n, m), of all bands
     # how many of the PSF's Gaussians are nothing to one of the light: those count as one blur
     small = np.sum((high[:, None, None] < _UNRESOLVED * minor[..., None]) & used[:, None, None], axis=-1)
     parts = []
@@ -230,8 +229,8 @@ def _blurred_terms(
     sigma, weight, blur = (each.reshape(len(sigma), -1) for each in (sigma, weight, blur))
     order = np.argsort(weight == 0.0, axis=1, kind="stable")[:, : np.max(np.sum(weight != 0.0, axis=1))]
     sigma, weight, blur = (np.take_along_axis(each, order, axis=1) for each in (sigma, weight, blur))
-    out = {"term_owner": owner[order], "term_blur": blur, "term_sigma": sigma, "term_weight": weight}
-    return out, blurs, shares
+    terms = {"term_owner": owner[order], "term_blur": blur, "term_sigma": sigma, "term_weight": weight}
+    return terms | {"blur_sigma": blurs, "blur_weight": shares}
 
 
 def _checked(light: Mapping[str, np.ndarray], name: str) -> dict[str, np.ndarray]:

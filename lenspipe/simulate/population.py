@@ -131,14 +131,12 @@ def draw_conditions(
         place = b % 12 + 24 * (b // 12)  # twelve numbers for the PSFs, twelve for the skies, and so on
         out[f"psf_fwhm_{name}"] = band.psf_fwhm * np.exp(psf * normal[:, place])
         out[f"sky_sigma_{name}"] = band.sky_sigma(survey.pixel_scale) * np.exp(sky * normal[:, place + 12])
-    wings = ndtri(uniforms(seed, "conditions/wings", sample_ids, 1))[:, 0]
+    wings = np.exp(survey.psf_beta_scatter * ndtri(uniforms(seed, "conditions/wings", sample_ids, 1))[:, 0])
     for name, beta in survey.psf_betas(bands).items():
-        scatter = survey.bands[
-            name.removeprefix("psf_beta_") if name != "psf_beta" else bands[0]
-        ].psf_beta_scatter
-        drawn = np.maximum(beta * np.exp(scatter * wings), LEAST_BETA)
+        drawn = np.maximum(beta * wings, min(LEAST_BETA, beta))
+        varied = survey.psf_beta_scatter > 0
         out[name] = (
-            np.round(np.round(drawn / BETA_STEP) * BETA_STEP, 2) if scatter else np.full(len(wings), beta)
+            np.round(np.round(drawn / BETA_STEP) * BETA_STEP, 2) if varied else np.full(len(wings), beta)
         )
     return out
 

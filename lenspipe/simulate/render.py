@@ -76,6 +76,7 @@ def draw(
         if cells is not None:
             lensed = transform_cells(cells, pixel_scale, frame)
         foreground, arcs = see_through(spectrum, lensed, psf, shift_px, size)
+        far = _seen_through(far, psf_sigma / pixel_scale, arrays["psf_weight"])
         foreground = foreground + expose_gaussians(far, shift_px, size)
     return ops.moveaxis(foreground, 1, -1), ops.moveaxis(arcs, 1, -1)
 
@@ -165,5 +166,14 @@ def _gaussian_light(arrays: Mapping[str, Any], pixel_scale: float) -> dict[str, 
         "x": part["x"] / pixel_scale, "y": part["y"] / pixel_scale, "q": part["q"], "phi": part["phi"],
         "variance": ops.square(arrays["term_sigma"] * part["r_eff"] / pixel_scale),
         "flux": flux * arrays["term_weight"][:, :, None] * seen["weight"],
-        "blur": ops.square(seen["sigma"] / pixel_scale),
+        "blur": ops.square(seen["sigma"] * arrays["psf_fwhm"][:, None, :] / pixel_scale),
     }  # fmt: skip
+
+
+def _seen_through(light: Mapping[str, Any], sigma: Any, weight: Any) -> dict[str, Any]:
+    """Return light seen through all Gaussians of a PSF, sigma [px] and weight (n, b, m)."""
+    count = sigma.shape[2]
+    terms = light["x"].shape[1]
+    out = {name: ops.concatenate([values] * count, axis=1) for name, values in light.items()}
+    sigma, weight = (ops.repeat(ops.swapaxes(values, 1, 2), terms, axis=1) for values in (sigma, weight))
+    return {**out, "flux": out["flux"] * weight, "blur": ops.square(sigma)}

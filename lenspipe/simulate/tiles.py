@@ -23,7 +23,7 @@ from lenspipe.core.survey import NJY_ZERO_POINT, Survey
 from lenspipe.imaging.noise import correlate_bands, find_empty
 from lenspipe.imaging.observe import noise_sigma
 from lenspipe.io.files import replacing
-from lenspipe.lensing.light import sersic_constants
+from lenspipe.lensing.light import moffat_brightness, sersic_constants
 from lenspipe.simulate.artifacts import saturate
 from lenspipe.simulate.colours import flux_njy
 from lenspipe.simulate.morphology import CLUMP_UNIFORMS
@@ -218,7 +218,10 @@ def _arcs_side(survey: Survey, sky: Table, bands: Sequence[str]) -> int:
 
 
 def _stamp_sides(survey: Survey, sky: Table, bands: Sequence[str]) -> np.ndarray:
-    """Return the least stamp at whose edge each object is fainter than a tenth of the noise in all bands."""
+    """Return the least stamp at whose edge each object is fainter than a tenth of the noise in all bands.
+
+    The PSF's wings count: those of a bright star would end in a square.
+    """
     scale = survey.pixel_scale
     r_eff = np.hypot(np.asarray(sky["r_lens"]), 0.3)
     n = np.asarray(sky["n_lens"], dtype=float)
@@ -226,9 +229,13 @@ def _stamp_sides(survey: Survey, sky: Table, bands: Sequence[str]) -> np.ndarray
     sides = np.full(len(sky), _STAMPS[0])
     for band in bands:
         flux, noise = flux_njy(sky[f"mag_lens_{band}"]), survey.bands[band].sky_sigma(scale)
+        fwhm, beta = survey.bands[band].psf_fwhm, survey.bands[band].psf_beta
         for smaller, larger in pairwise(_STAMPS):
             r = 0.5 * smaller * scale
             edge = flux * norm * (scale / r_eff) ** 2 * np.exp(-b_n * (r / r_eff) ** (1.0 / n))
+            edge += (
+                flux * scale**2 * moffat_brightness(r, fwhm, beta)
+            )  # of stars there is nothing else so far out
             sides = np.where((edge > 0.1 * noise) & (sides < larger), larger, sides)
     return sides
 

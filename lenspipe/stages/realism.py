@@ -123,6 +123,7 @@ def simulated_twin(image_set: ImageSet, survey: Survey, form: StampFormat, confi
     except Rejected as fault:
         raise InputError(f"{image_set.name} cannot be compared: {fault}") from None
     update = {"name": f"{survey.name}-twin", "pixel_scale": scale, "bands": bands}
+    update["psf_beta_scatter"] = 0.0  # of one image
     return Twin(survey.model_copy(update=update), (shape[0], shape[1]), weighted, psf_from)
 
 

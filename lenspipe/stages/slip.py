@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -119,7 +120,7 @@ def slip_of_table(
         f"  {name}: {part['gamma']:.3f} +{part['gamma_err_hi']:.3f} -{part['gamma_err_lo']:.3f} ({part['n']} lenses)"
         for name, part in result.splits.items()
     ]
-    told = f"{section.drawn} lenses, none twice" if section.drawn else "bootstrap"
+    told = f"of {section.drawn} lenses" if section.drawn else "bootstrap"
     lines.append(
         f"{section.realizations} realizations ({told}): {result.realization_gammas.mean():.3f} "
         f"+- {result.realization_gammas.std():.3f}"
@@ -181,15 +182,17 @@ def _write_nothing(lenses, section: SlipSection, folder: Path, error: InputError
     nothing = dict.fromkeys(("gamma", "gamma_err_lo", "gamma_err_hi", "chi2_per_n"))
     told = {"n_lenses": len(lenses), "n_used": 0, "realizations": section.realizations}
     told |= {"circular": _is_circular(lenses), "warnings": [str(error)]}
-    for name in ("posterior.ecsv", "realizations.ecsv", "systematics.ecsv", "slip.svg", "population.svg"):
+    tables = (f"{name}.ecsv" for name in ("lenses", "posterior", "realizations", "systematics"))
+    for name in (*tables, "slip.svg", "population.svg"):
         (folder / name).unlink(missing_ok=True)  # of a sample before
-    write_json(folder / "slip.json", {"model": section.model, **nothing, **told})
-    try:
-        reasons = lens_table(lenses, *judge_lenses(lenses, model_of(section)))
-    except InputError:  # columns are missing, which the warning tells
-        return (folder / "slip.json",)
-    write_table(reasons, folder / "lenses.ecsv")
-    return folder / "slip.json", folder / "lenses.ecsv"
+    outputs = [folder / "slip.json"]
+    with suppress(InputError):  # where columns are missing there are no reasons but the warning
+        used, reasons = judge_lenses(lenses, model_of(section))
+        told["n_used"] = int(used.sum())
+        outputs.append(folder / "lenses.ecsv")
+        write_table(lens_table(lenses, used, reasons), outputs[-1])
+    write_json(outputs[0], {"model": section.model, **nothing, **told})
+    return tuple(outputs)
 
 
 def model_of(section: SlipSection):

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import keras
-from keras import ops
 
 from lenspipe.networks.dropout import MCDropout, fixed_masks
 from lenspipe.networks.layers import TargetScale
+
+ops: Any = keras.ops  # its annotations allow None everywhere
 
 
 def mask_head(head: keras.Model) -> keras.Model:
@@ -63,10 +64,8 @@ class _Folded(keras.Model):
         self.head, self.dropout, self.linear, self.scale = head, dropout, linear, scale
 
     def call(self, inputs):
-        kernel, bias = (
-            self.linear.kernel,
-            self.linear.bias,
-        )  # (k, w, o), each target of its own features, or (w, k, o)
+        # the kernel is (k, w, o) where each target has features of its own, else (w, k, o)
+        kernel, bias = self.linear.kernel, self.linear.bias
         groups = kernel.shape[0] if len(self.linear.input.shape) == 3 else 1
         width, outputs = int(self.dropout.input.shape[-1]) // groups, tuple(bias.shape)
         masks = ops.reshape(inputs["masks"][self.dropout.name], (-1, groups * width))

@@ -18,7 +18,8 @@ from lenspipe.training.load import Network
 
 #: Batches are filled up at least to this: a matrix product of one row sums in another order.
 SMALLEST_BATCH = 8
-#: Stamps times passes that go through a head at once: enough that it is products that take the time, not calls.
+#: Stamps times passes that go through a head at once, where masks are no part of its weights: enough that it is
+#: products that take the time, not calls.
 AT_ONCE = 16_384
 
 

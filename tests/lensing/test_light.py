@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import galsim
 import keras
 import numpy as np
 import pytest
@@ -63,3 +64,11 @@ def test_finite_at_the_centre_in_float32(n):
     value = brightness(zero, zero, n, x0=0.0, y0=0.0)
     assert np.isfinite(value).all()
     assert value.dtype == np.float32
+
+
+@pytest.mark.parametrize("beta", [1.8, 2.7, 4.765, np.inf])
+def test_a_star_is_galsim_s(beta):
+    star = galsim.Gaussian(fwhm=0.9) if np.isinf(beta) else galsim.Moffat(beta=beta, fwhm=0.9)
+    for r in (0.0, 0.3, 1.0, 4.0):
+        exact = star.xValue(r, 0.0)
+        assert light.moffat_brightness(np.array(r), 0.9, beta) == pytest.approx(exact, rel=1e-6, abs=1e-30)

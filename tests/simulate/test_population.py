@@ -209,7 +209,7 @@ def test_conditions_are_those_of_a_coadd():
     for name in ("g", "i"):  # the wings of one night are those of all its bands
         beta = out[f"psf_beta_{name}"]
         assert np.median(beta) == pytest.approx(DES.bands[name].psf_beta, abs=0.05)
-        assert np.std(np.log(beta)) == pytest.approx(DES.bands[name].psf_beta_scatter, rel=0.1)
+        assert np.std(np.log(beta)) == pytest.approx(DES.psf_beta_scatter, rel=0.1)
         assert beta.min() >= 1.6
     assert np.corrcoef(out["psf_beta_g"], out["psf_beta_i"])[0, 1] > 0.98
     assert abs(np.corrcoef(out["psf_beta_g"], out["psf_fwhm_g"])[0, 1]) < 0.05

@@ -55,6 +55,16 @@ def test_a_scene_is_the_same_in_any_company():
             np.testing.assert_array_equal(mine[0], expected[i])
 
 
+def test_psfs_of_other_wings_in_company_change_nothing():
+    galaxies, arcs = light(np.full(4, 1e4), r_eff=0.7, n=4.0), light(np.full(4, 1e3), x=0.1, r_eff=0.2)
+    betas = np.array([2.7, 2.3, np.inf, 3.4])  # eight Gaussians, ten, one, eight
+    together = render(dataclasses.replace(scene(galaxies, arcs, **LENS), psf_beta=betas), 32, PIXEL)
+    one = light([1e4], r_eff=0.7, n=4.0), light([1e3], x=0.1, r_eff=0.2)
+    for i, beta in enumerate(betas):
+        for mine, seen in zip(render(scene(*one, beta=beta, **LENS), 32, PIXEL), together, strict=True):
+            np.testing.assert_allclose(mine[0], seen[i], rtol=1e-5, atol=1e-6 * seen[i].max())
+
+
 def test_stars_among_galaxies_take_few_gaussians():
     # a galaxy needs a dozen, a star one: what is padded with nothing costs nothing
     flux = np.zeros((2, 5, 1))
@@ -100,6 +110,16 @@ def test_gradients_are_those_of_finite_differences():
         step = 1e-4 * max(abs(float(arrays[name].ravel()[0])), 1.0)
         numeric = float(total(name, arrays[name] + step) - total(name, arrays[name] - step)) / (2 * step)
         assert gradient == pytest.approx(numeric, rel=2e-3, abs=1e-3), name
+
+
+def test_packed_seeing_is_the_seeing_of_galaxy_and_arcs():
+    galaxies, arcs = light([1e4], r_eff=3.0, n=4.0), light([1e3], x=0.1, r_eff=0.2)
+    packed, wider = (
+        pack(scene(galaxies, arcs, fwhm=fwhm, beta=2.7, **LENS), 32, PIXEL) for fwhm in (0.9, 1.0)
+    )
+    seen = draw({**packed[0], "psf_fwhm": wider[0]["psf_fwhm"]}, packed[1], 32, PIXEL)
+    for one, other in zip(seen, draw(wider[0], wider[1], 32, PIXEL), strict=True):
+        np.testing.assert_allclose(one, other, atol=2e-3 * np.abs(np.asarray(other)).max())
 
 
 SCRIPT = """

@@ -46,6 +46,16 @@ def test_a_star_is_the_given_image():
     np.testing.assert_allclose(mine[10:23, 10:23], blurred[10:23, 10:23], rtol=0.02)
 
 
+def test_light_wider_than_the_frame_is_seen_through_the_whole_psf():
+    """A flat disc, long enough to wrap round, is blurred across by all of a Moffat, not by its core."""
+    star = galsim_psf(1.0, 2.5).drawImage(nx=41, ny=41, scale=PIXEL, dtype=float).array
+    disc = light([5e5], r_eff=10.0, n=0.5, q=0.1, phi=30.0)
+    profile = scene(disc, nothing(1), fwhm=1.0, beta=2.5)
+    image = dataclasses.replace(profile, psf_image=star[None, None])
+    one, other = (render(each, 76, PIXEL)[0] for each in (profile, image))
+    np.testing.assert_allclose(one, other, atol=2e-3 * one.max())
+
+
 @pytest.mark.parametrize(
     ("image", "message"),
     [(np.ones((1, 1, 4, 4)), "odd side"), (np.zeros((1, 1, 5, 5)), "positive flux")],

@@ -133,6 +133,25 @@ def test_bright_stars_saturate(sky):
     assert tile["flux"][..., 1].max() == pytest.approx(DES.saturation(BANDS)[1])
 
 
+def test_the_wings_of_bright_stars_do_not_end_in_a_square(sky):
+    star = sky[np.asarray(sky["kind"]) == "star"][:1].copy()
+    star["ra"], star["dec"] = 30.0, -30.0
+    for band in BANDS:
+        star[f"mag_lens_{band}"] = 15.0
+    empty = star.copy()
+    for band in BANDS:
+        empty[f"mag_lens_{band}"] = 40.0
+    seen, nothing = (render_tile(DES, 1, 0, one, TILES, BANDS)["flux"] for one in (star, empty))
+    for b, band in enumerate(BANDS):
+        wing = (seen - nothing)[120, 120 + np.array([22, 23, 26, 27, 40]), b]
+        noise = DES.bands[band].sky_sigma(DES.pixel_scale)
+        beta = DES.bands[band].psf_beta
+        # it falls as a power of the radius, from inside the small stamp's edge (24 px) to far outside
+        assert wing[0] > noise
+        assert wing[3] / wing[0] == pytest.approx((27 / 22) ** (-2 * beta), rel=0.35)
+        assert wing[4] > 0
+
+
 def test_files(tmp_path, sky, both):
     paths = write_tile(tmp_path, DES, both[1])
     assert [p.name for p in paths] == ["mock001_g.fits", "mock001_i.fits"]

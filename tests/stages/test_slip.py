@@ -92,6 +92,7 @@ def test_a_sample_too_small_tells_of_each_lens_why(tmp_path):
     assert done.counts == {"lenses": 4, "lenses_used": 0}
     assert {path.name for path in done.outputs} == {path.name for path in folder.iterdir()}
     assert describe_slip(store).startswith("no gamma: slip: 1 of the table's 4 lenses")
+    assert json.loads((folder / "slip.json").read_text())["n_used"] == 1
     lenses = Table.read(folder / "lenses.ecsv")
     assert list(lenses["name"]) == ["l0", "l1", "l2", "l3"]
     assert list(lenses["used"]) == [False, False, True, False]
@@ -99,6 +100,7 @@ def test_a_sample_too_small_tells_of_each_lens_why(tmp_path):
     assert lenses["reason"].mask[2]
     del table["sigma_v"]
     assert [path.name for path in write_slip(table, SlipSection(), 1, store).outputs] == ["slip.json"]
+    assert [path.name for path in folder.iterdir()] == ["slip.json"]
 
 
 @pytest.mark.parametrize("table", ["slacs", "lenses"])
