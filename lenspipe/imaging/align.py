@@ -53,8 +53,12 @@ def judge_alignment(dx: np.ndarray, dy: np.ndarray, bright: int) -> tuple[str, b
             f"{bright - len(dx)} of the {bright} brightest sources of the first band are not there, others are: "
             "flipped, rotated, of another scale, or another part of the sky"
         ), True
-    if len(dx) >= _LEAST and float(np.median(np.hypot(dx, dy))) > _MAX_SHIFT:
-        x, y = float(np.median(dx)), float(np.median(dy))
+    if len(dx) < _LEAST:
+        return "", False
+    x, y = float(np.median(dx)), float(np.median(dy))
+    # the places of few sources may scatter as far by themselves, each its own way: they must agree
+    apart = np.hypot(x, y) if len(dx) < _LEAST_BRIGHT else np.median(np.hypot(dx, dy))
+    if apart > _MAX_SHIFT:
         return (
             f"its sources lie {x:+.1f}, {y:+.1f} px beside those of the first band ({len(dx)} sources)",
             False,

@@ -69,3 +69,9 @@ def test_few_or_faint_sources_decide_nothing():
     assert judge_alignment(*compare(RNG.normal(size=(400, 400)).astype(np.float32)))[1]  # shallow: look again
     nothing = np.zeros(0)
     assert judge_alignment(nothing, nothing, 5) == ("", False)
+
+
+def test_few_sources_that_scatter_are_no_shift():
+    angle = np.linspace(0, 2 * np.pi, 7)[:-1]
+    assert judge_alignment(1.4 * np.cos(angle), 1.4 * np.sin(angle), 6) == ("", False)
+    assert "beside those of the first band (6 sources)" in judge_alignment(1.4 + 0 * angle, 0 * angle, 6)[0]

@@ -86,8 +86,9 @@ def test_light_and_psf_are_paired_only_where_each_changes_the_other(beta):
     assert alone < np.count_nonzero(arrays["term_weight"]) < 0.8 * alone * arrays["psf_weight"].shape[-1]
     owner, blur = arrays["term_owner"][0], arrays["term_blur"][0]
     share = arrays["term_weight"][0] * arrays["blur_weight"][0, 0, blur]
-    spread = (arrays["term_sigma"][0] * r_eff[0, owner]) ** 2 + arrays["blur_sigma"][0, 0, blur] ** 2
-    psf_sigma = arrays["psf_fwhm"][0, 0] * arrays["psf_sigma"][0, 0]
+    fwhm = arrays["psf_fwhm"][0, 0]
+    spread = (arrays["term_sigma"][0] * r_eff[0, owner]) ** 2 + (fwhm * arrays["blur_sigma"][0, 0, blur]) ** 2
+    psf_sigma = fwhm * arrays["psf_sigma"][0, 0]
     psf = float(np.sum(arrays["psf_weight"][0, 0] * psf_sigma**2))
     for component, (n, radius) in enumerate(zip((1.0, 4.0, 0.5), r_eff[0], strict=True)):
         sigma, weight = sersic_gaussians(n)
