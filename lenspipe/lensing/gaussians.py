@@ -12,7 +12,7 @@ from functools import lru_cache
 import numpy as np
 
 from lenspipe.core.survey import FWHM_PER_SIGMA
-from lenspipe.lensing.light import sersic_constants
+from lenspipe.lensing.light import moffat_brightness, sersic_constants
 
 #: Gaussians of a Sersic profile.
 SERSIC_TERMS = 20
@@ -95,7 +95,7 @@ def moffat_gaussians(beta: float) -> tuple[np.ndarray, np.ndarray]:
     end = 20.0 if broad else 12.0
     r = np.append(0.0, np.geomspace(0.02, end, 300))
     steepness = 4.0 * np.expm1(np.log(2.0) / beta)
-    light = (beta - 1.0) / np.pi * steepness * (1.0 + steepness * r * r) ** -beta
+    light = moffat_brightness(r, 1.0, beta)
     scale = 1.0 / np.sqrt(light * light[0])
     matrix = np.exp(-0.5 * (r[:, None] / sigma) ** 2) / (2.0 * np.pi * sigma**2) * scale[:, None]
     # the flux, too: of broad wings that within the end, or what lies beyond would be piled up inside

@@ -93,7 +93,7 @@ def sersic_brightness(
     return norm / (r_eff * r_eff) * ops.exp(-b_n * shape)
 
 
-def moffat_brightness(r: np.ndarray, fwhm: np.ndarray, beta: np.ndarray) -> np.ndarray:
+def moffat_brightness(r: np.ndarray, fwhm: np.ndarray | float, beta: np.ndarray | float) -> np.ndarray:
     """Return the brightness [1 / arcsec^2] at radius `r` [arcsec] of a star of flux 1 (Moffat 1969).
 
     All arguments broadcast; a beta of inf is a Gaussian.

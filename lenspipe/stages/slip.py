@@ -144,7 +144,7 @@ def slip_of_table(
 
 
 def describe_slip(store: Store) -> str:
-    """Return in a sentence what a run's lenses say of gamma; empty if none was asked for."""
+    """Return in a sentence what a run's lenses say of gamma; empty if there is no ``slip.json``."""
     import json
 
     path = store.folder("slip") / "slip.json"

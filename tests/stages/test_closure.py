@@ -79,5 +79,5 @@ def test_the_packaged_regressor_finds_general_relativity(tmp_path):
     table = Table.read(tmp_path / "closure.ecsv")
     assert table.meta["regressor"] == "des-regressor"
     assert table.meta["response"]["spectra"] == pytest.approx(1.0, abs=0.25)  # 24 lenses
-    assert abs(table.meta["response"]["images"]) < 0.4  # 0.13 of 400 lenses
+    assert abs(table.meta["response"]["images"]) < 0.4  # 0.08 of 400 lenses
     assert set(table["way"]) == {"spectra", "images"}
