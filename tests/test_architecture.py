@@ -94,6 +94,7 @@ def test_every_module_has_its_test():
         "cli/options.py": "test_cli",
         "cli/science.py": "test_cli",
         "cli/search.py": "test_cli",
+        "cli/grading.py": "test_end_to_end",
         "report/data.py": "data only",
         "stages/catalog.py": "test_end_to_end",
         "stages/report.py": "test_end_to_end and test_cli",

@@ -136,6 +136,31 @@ def test_candidates_of_a_run_are_refined_afterwards(chain, tmp_path):
     assert lenspipe("model", tmp_path).returncode == 2
 
 
+def test_grades_come_into_the_catalog_and_the_page(chain, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(chain.parent, tmp_path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("lock", "made"))
+    before = read_table(run / "candidates.ecsv")
+    first, second = (str(before["object_id"][k]) for k in (0, 1))
+    (tmp_path / "ada.csv").write_text(f"object_id,grade\n{first},A\n{second},X\n")
+    (tmp_path / "bo.csv").write_text(f"object_id,grade\n{first},B\n{second},X\n")
+    answer = lenspipe("grades", "merge", tmp_path / "ada.csv", tmp_path / "bo.csv", "--into", run)
+    assert answer.returncode == 0, answer.stderr
+    assert "2 objects graded by 2" in answer.stdout
+    for name in FORMATS:
+        after = read_table(run / f"candidates.{name}")
+        assert list(after["name"]) == list(before["name"])
+        assert [str(grade) for grade in after["grade"][:3]] == ["A", "X", ""]
+        assert after["grade_mean"][:2] == pytest.approx([2.5, 0.0])
+        assert np.isnan(after["grade_mean"][2])
+        assert after["n_grades"][:3].tolist() == [2, 2, 0]
+    page = (run / "report/index.html").read_text()
+    assert "grade A" in page
+    assert "2.5 of 3, 2 graded it" in page
+    again = lenspipe("grades", "merge", tmp_path / "ada.csv", "--into", tmp_path)
+    assert again.returncode == 2
+    assert "is no run" in again.stderr
+
+
 def test_an_object_seen_in_both_tiles_is_one_candidate(chain):
     scores, candidates = read_table(chain / "scores.parquet"), read_table(chain / "candidates.ecsv")
     duplicates = scores[(np.asarray(scores["flags"]) & 1024) > 0]

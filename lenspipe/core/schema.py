@@ -54,6 +54,11 @@ FLAGS: dict[Flag, str] = {
 }
 
 
+#: Grades of people who looked, best first, in numbers; and those that call an object a lens.
+GRADES = {"A": 3, "B": 2, "C": 1, "X": 0}
+LENS_GRADES = ("A", "B")
+
+
 @dataclass(frozen=True)
 class Column:
     """One column of the catalog: name, numpy dtype, unit, UCD, description."""
@@ -218,8 +223,22 @@ _CONTEXT = (
 )
 
 
+_GRADES = (
+    Column(
+        "grade",
+        "str",
+        "",
+        "meta.code.class",
+        "grade of those who looked: A, B (lenses), C, X (none); empty = none",
+    ),
+    Column("grade_mean", "f4", "", "meta.code.class;stat.mean", "mean grade, A = 3, B = 2, C = 1, X = 0"),
+    Column("grade_std", "f4", "", "meta.code.class;stat.stdev", "standard deviation of the graders"),
+    Column("n_grades", "i4", "", "meta.number", "how many graded it"),
+)
+
+
 def catalog_columns(
-    bands: Sequence[str], n_folds: int, targets: Sequence[str], refined: bool = False
+    bands: Sequence[str], n_folds: int, targets: Sequence[str], refined: bool = False, graded: bool = False
 ) -> list[Column]:
     """Return all columns of a candidate or score table, in order."""
     return [
@@ -228,6 +247,7 @@ def catalog_columns(
         *target_columns(targets),
         *(refined_columns() if refined else ()),
         *photometry_columns(bands),
+        *(_GRADES if graded else ()),
         *_CONTEXT,
     ]
 
@@ -244,7 +264,7 @@ def flag_names(flags: int) -> list[str]:
 
 def document_columns() -> str:
     """Return the registry as Markdown: `catalogs/README.md` is this text."""
-    columns = catalog_columns(("g",), 1, tuple(_TARGETS), refined=True)
+    columns = catalog_columns(("g",), 1, tuple(_TARGETS), refined=True, graded=True)
     lines = [
         "# Catalogs",
         "",
@@ -258,7 +278,7 @@ def document_columns() -> str:
         "`candidates.fits`, `.ecsv`, `.vot` and `.parquet` hold the same rows and columns, ranked;",
         "`scores.parquet` holds every scored object. `score_fold_<k>` stands once a fold, `mag_<band>` and",
         "`snr_<band>` once a band (shown for fold 0 and g). Missing numbers are NaN.",
-        "Those that begin with `fit_` are there with `model.refine`.",
+        "Those that begin with `fit_` are there with `model.refine`, those of grades after `lenspipe grades merge`.",
         "",
         "| column | unit | UCD | meaning |",
         "|---|---|---|---|",

@@ -170,6 +170,8 @@ def _card(data: ReportData, names: set[str], i: int, row: Row) -> dict[str, Any]
         "dec": f"{get('dec'):+.5f}" if math.isfinite(get("dec")) else "",
         "known": str(get("known_name", "")),
         "known_sep": number(get("known_sep"), 1),
+        "grade": str(get("grade", "")),
+        "graders": f"{number(get('grade_mean'), 1)} of 3, {count(get('n_grades', 0))} graded it",
         "flags": [name.replace("_", " ") for name in flag_names(int(get("flags", 0)))],
     }
 

@@ -36,6 +36,8 @@ def plan(config: Config, store: Store) -> list[Unit]:
         inputs.append(existing(config.catalog.known, "catalog.known"))
     if config.targets.table:
         inputs.append(existing(config.targets.table, "targets.table"))
+    if grades_path(store).is_file():
+        inputs.append(str(grades_path(store)))
     payload = {"tiles": [tile.name for tile in tiles]}
     settings = {**settings_of(config, "catalog", "targets"), "run_id": run_id(config)}
     return [Unit("catalog", payload, tuple(inputs), settings)]
@@ -46,12 +48,18 @@ def candidates_path(store: Store) -> Path:
     return store.root / "candidates.parquet"
 
 
+def grades_path(store: Store) -> Path:
+    """Return the table of what people think of the candidates, there after `lenspipe grades merge`."""
+    return store.root / "grades.ecsv"
+
+
 def work(unit: Unit, config: Config, store: Store) -> Done:
     """Write ``scores.parquet`` (every scored object) and the candidates in four formats."""
     from lenspipe.catalog.candidates import expect_purity, rank_candidates
     from lenspipe.catalog.crossmatch import match_known
     from lenspipe.catalog.duplicates import merge_detections
     from lenspipe.catalog.footprint import searched_area
+    from lenspipe.catalog.grades import add_grades
     from lenspipe.io.tables import order_columns, read_table, write_catalog, write_table
 
     form = stamp_format(config)
@@ -59,12 +67,15 @@ def work(unit: Unit, config: Config, store: Store) -> Done:
     regressor = regressor_folder(config, store)
     targets = read_card(regressor)["targets"] if regressor else {}
     folds = sum(map(len, detectors.values()))
-    columns = catalog_columns(form.bands, folds, list(targets), config.model.refine)
+    graded = grades_path(store).is_file()
+    columns = catalog_columns(form.bands, folds, list(targets), config.model.refine, graded)
     table = _join_tiles(unit.payload["tiles"], config, store, columns)
     table.replace_column("run_id", np.full(len(table), run_id(config)))
     table = merge_detections(table, config.catalog.merge_radius)
     if config.catalog.known:
         table = match_known(table, read_table(config.catalog.known), config.catalog.known_radius)
+    if graded:
+        table = add_grades(table, read_table(grades_path(store)))
     meta = {
         "run_id": run_id(config),
         "code": code_version(),

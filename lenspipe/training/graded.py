@@ -14,11 +14,11 @@ import numpy as np
 from astropy.table import Table, vstack
 
 from lenspipe.core.errors import InputError
+from lenspipe.core.schema import GRADES, LENS_GRADES
 from lenspipe.imaging.astrometry import sky_groups
 from lenspipe.io.shards import Shard, read_shard
 from lenspipe.io.tables import read_table, require_columns
 
-LENS_GRADES, OTHER_GRADES = ("A", "B"), ("C", "X")
 KINDS = ("graded_nonlens", "graded_lens")
 
 
@@ -61,7 +61,7 @@ def read_grades(path: str | Path) -> Table:
     lens = np.zeros(len(table), bool)
     if "grade" in table.colnames:
         grades = np.array([str(value).strip().upper() for value in table["grade"]])
-        wrong = ~np.isin(grades, LENS_GRADES + OTHER_GRADES)
+        wrong = ~np.isin(grades, tuple(GRADES))
         if wrong.any():
             first = int(np.argmax(wrong))
             raise InputError(

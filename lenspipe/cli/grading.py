@@ -1,0 +1,40 @@
+"""Commands for people who look at candidates: grades."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lenspipe.cli.options import Scheduler, Workers, app, execute
+
+grades = typer.Typer(
+    name="grades", help="Join what people think of a run's candidates.", no_args_is_help=True
+)
+app.add_typer(grades)
+
+
+@grades.command()
+def merge(
+    tables: Annotated[
+        list[Path], typer.Argument(metavar="GRADES...", help="a table for each grader, or several")
+    ],
+    into: Annotated[Path, typer.Option("--into", metavar="RUN_DIR", help="the run's directory")],
+    workers: Workers = 1,
+    scheduler: Scheduler = "",
+) -> int:
+    """Join grades to one table, RUN_DIR/grades.ecsv, fit for `train --negatives`; then catalog and report again."""
+    from lenspipe.config import load_config
+    from lenspipe.core.errors import UserError
+    from lenspipe.io.store import Store
+    from lenspipe.stages.grades import merge_grades
+
+    recipe = into / "config.toml"
+    if not recipe.is_file():
+        raise UserError(
+            f"{into} is no run: it has no config.toml; give the folder that `lenspipe scan` wrote"
+        )
+    for line in merge_grades(tables, Store(into)):
+        print(line)
+    return execute(load_config(recipe), Store(into), ("catalog", "slip", "report"), False, workers, scheduler)
