@@ -161,6 +161,21 @@ def test_grades_come_into_the_catalog_and_the_page(chain, tmp_path):
     assert "is no run" in again.stderr
 
 
+def test_candidates_are_drawn_for_a_paper(chain, tmp_path):
+    answer = lenspipe("figure", "mosaic", chain, "--top", "3", "--rings", "--out", tmp_path / "three.svg")
+    assert answer.returncode == 0, answer.stderr
+    assert answer.stdout.strip().endswith("3 candidates")
+    drawn = (tmp_path / "three.svg").read_text()
+    names = [str(name) for name in read_table(chain / "candidates.fits")["name"]]
+    assert [name in drawn for name in names[:4]] == [True, True, True, False]
+    for folder, out, message in (
+        (tmp_path, "a.pdf", "is no run"), (chain, "a.doc", "must end in .pdf, .png, .svg"),
+    ):  # fmt: skip
+        answer = lenspipe("figure", "mosaic", folder, "--out", tmp_path / out)
+        assert answer.returncode == 2
+        assert message in answer.stderr
+
+
 def test_an_object_seen_in_both_tiles_is_one_candidate(chain):
     scores, candidates = read_table(chain / "scores.parquet"), read_table(chain / "candidates.ecsv")
     duplicates = scores[(np.asarray(scores["flags"]) & 1024) > 0]

@@ -16,10 +16,11 @@ from lenspipe.cli.options import app
 # in the order of `lenspipe --help`
 from lenspipe.cli import search  # isort: skip
 from lenspipe.cli import grading  # isort: skip
+from lenspipe.cli import figure  # isort: skip
 from lenspipe.cli import science  # isort: skip
 from lenspipe.cli import about  # isort: skip
 
-__all__ = ["about", "app", "grading", "main", "science", "search"]
+__all__ = ["about", "app", "figure", "grading", "main", "science", "search"]
 
 #: What the parser raises: click's own class in older typers, a copy of it in newer ones.
 USAGE_ERROR: Any = typer.BadParameter.__base__

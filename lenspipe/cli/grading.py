@@ -15,6 +15,11 @@ grades = typer.Typer(
 app.add_typer(grades)
 
 
+@grades.callback()
+def choose() -> None:
+    """Join what people think of a run's candidates."""
+
+
 @grades.command()
 def merge(
     tables: Annotated[

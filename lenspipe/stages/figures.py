@@ -1,0 +1,51 @@
+"""Figures of a finished run, for papers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lenspipe.config import load_config
+from lenspipe.core.errors import InputError
+from lenspipe.core.survey import load_survey
+from lenspipe.io.files import replacing
+from lenspipe.io.store import Store
+from lenspipe.stages import catalog, report
+
+#: Formats that a figure may have, by the path's suffix.
+SUFFIXES = (".pdf", ".png", ".svg")
+
+
+def make_mosaic(run_dir: str | Path, path: str | Path, top: int, columns: int, rings: bool) -> int:
+    """Write a mosaic of a run's best `top` candidates and return how many there are.
+
+    Raises
+    ------
+    InputError
+        If the folder is no run with candidates, or the suffix names no format.
+    """
+    from lenspipe.io.tables import read_table
+    from lenspipe.report.mosaic import draw_mosaic, write_mosaic
+
+    run_dir, path = Path(run_dir), Path(path)
+    if path.suffix.lower() not in SUFFIXES:
+        raise InputError(f"a figure must end in {', '.join(SUFFIXES)}, received {path.name}")
+    if not (run_dir / "config.toml").is_file():
+        raise InputError(
+            f"{run_dir} is no run: it has no config.toml; give the folder that `lenspipe scan` wrote"
+        )
+    config, store = load_config(run_dir / "config.toml"), Store(run_dir)
+    if not catalog.candidates_path(store).is_file():
+        raise InputError(f"{run_dir} has no candidates.parquet: its catalog is not made yet; run it first")
+    shown = read_table(catalog.candidates_path(store))[:top]
+    if not len(shown):
+        raise InputError(f"{run_dir} has no candidates to show")
+    seen, survey = report.read_stamps(shown, config, store), load_survey(config.survey)
+    bands = list(seen["bands"])
+    chosen = [bands.index(band) for band in survey.rgb if band in bands]
+    figure = draw_mosaic(
+        shown, seen["stamps"], seen["noise_sigma"], chosen if len(chosen) == 3 else [0, 0, 0], seen["pixel_scale"],
+        columns, rings, config.report.stretch, config.report.softening,
+    )  # fmt: skip
+    with replacing(path) as temporary:
+        write_mosaic(figure, temporary)
+    return len(shown)
