@@ -137,7 +137,7 @@ MISTAKES = {
         ["simulate", "--count", "1", "--seed", "9" * 23, "--out", "{folder}/out"],
         "less than",
     ),
-    "no run directory": (["report", "{folder}/empty"], "not a run directory"),
+    "no run directory": (["report", "{folder}/empty"], "is no run"),
     "no scheduler": (
         ["run", "{folder}/good.toml", "--out", "{folder}/out", "--scheduler", "nonsense://x"],
         "no Dask scheduler answers",

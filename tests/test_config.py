@@ -11,6 +11,7 @@ from lenspipe.config import (
     config_hash,
     describe,
     load_config,
+    load_run,
     settings_of,
     to_toml,
     with_absolute_paths,
@@ -209,3 +210,11 @@ def test_targets_that_turn_with_the_sky_exclude_what_cannot_turn_them_back(what)
     load_config(None, [positions])
     with pytest.raises(ConfigError, match="targets x_lens, y_lens turn with the sky"):
         load_config(None, [positions, f"train.regressor.{what}=true"])
+
+
+def test_a_run_tells_how_it_was_made(tmp_path):
+    with pytest.raises(ConfigError, match=r"is no run: it has no config\.toml; give the folder"):
+        load_run(tmp_path)
+    (tmp_path / "config.toml").write_text("[run]\nseed = 7\n")
+    config = load_run(tmp_path, ["catalog.top=3"])
+    assert (config.run.seed, config.catalog.top) == (7, 3)

@@ -30,16 +30,11 @@ def merge(
     scheduler: Scheduler = "",
 ) -> int:
     """Join grades to one table, RUN_DIR/grades.ecsv, fit for `train --negatives`; then catalog and report again."""
-    from lenspipe.config import load_config
-    from lenspipe.core.errors import UserError
+    from lenspipe.config import load_run
     from lenspipe.io.store import Store
     from lenspipe.stages.grades import merge_grades
 
-    recipe = into / "config.toml"
-    if not recipe.is_file():
-        raise UserError(
-            f"{into} is no run: it has no config.toml; give the folder that `lenspipe scan` wrote"
-        )
-    for line in merge_grades(tables, Store(into)):
+    config, store = load_run(into), Store(into)
+    for line in merge_grades(tables, store):
         print(line)
-    return execute(load_config(recipe), Store(into), ("catalog", "slip", "report"), False, workers, scheduler)
+    return execute(config, store, ("catalog", "slip", "report"), False, workers, scheduler)

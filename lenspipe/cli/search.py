@@ -124,16 +124,10 @@ def model(
     scheduler: Scheduler = "",
 ) -> int:
     """Model the candidates of a run: posteriors, and a fit to the pixels; then its catalog and report again."""
-    from lenspipe.config import load_config
-    from lenspipe.core.errors import UserError
+    from lenspipe.config import load_run
     from lenspipe.io.store import Store
 
-    recipe = run_dir / "config.toml"
-    if not recipe.is_file():
-        raise UserError(
-            f"{run_dir} is no run: it has no config.toml; give the folder that `lenspipe scan` wrote"
-        )
-    config = load_config(recipe, [f"model.refine={str(refine).lower()}", *(set_ or ())])
+    config = load_run(run_dir, [f"model.refine={str(refine).lower()}", *(set_ or ())])
     stages = ("model", "catalog", "slip", "report")
     return execute(config, Store(run_dir), stages, force, workers, scheduler)
 

@@ -40,6 +40,22 @@ def load_config(path: str | Path | None = None, overrides: Iterable[str] = ()) -
     return config_from(merge_overrides(data, overrides), where)
 
 
+def load_run(run_dir: str | Path, overrides: Iterable[str] = ()) -> Config:
+    """Return the configuration that a run was made with, with overrides laid over it.
+
+    Raises
+    ------
+    ConfigError
+        If the folder is not a run's, or as `load_config`.
+    """
+    recipe = Path(run_dir) / "config.toml"
+    if not recipe.is_file():
+        raise ConfigError(
+            f"{run_dir} is no run: it has no config.toml; give the folder that `lenspipe run` or `scan` wrote"
+        )
+    return load_config(recipe, overrides)
+
+
 def merge_overrides(data: dict[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
     """Return `data` with ``key=value`` overrides laid over it, in order."""
     for override in overrides:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lenspipe.config import load_config
+from lenspipe.config import load_run
 from lenspipe.core.errors import InputError
 from lenspipe.core.survey import load_survey
 from lenspipe.io.files import replacing
@@ -20,20 +20,16 @@ def make_mosaic(run_dir: str | Path, path: str | Path, top: int, columns: int, r
 
     Raises
     ------
-    InputError
+    InputError, ConfigError
         If the folder is no run with candidates, or the suffix names no format.
     """
     from lenspipe.io.tables import read_table
     from lenspipe.report.mosaic import draw_mosaic, write_mosaic
 
-    run_dir, path = Path(run_dir), Path(path)
+    path = Path(path)
     if path.suffix.lower() not in SUFFIXES:
         raise InputError(f"a figure must end in {', '.join(SUFFIXES)}, received {path.name}")
-    if not (run_dir / "config.toml").is_file():
-        raise InputError(
-            f"{run_dir} is no run: it has no config.toml; give the folder that `lenspipe scan` wrote"
-        )
-    config, store = load_config(run_dir / "config.toml"), Store(run_dir)
+    config, store = load_run(run_dir), Store(run_dir)
     if not catalog.candidates_path(store).is_file():
         raise InputError(f"{run_dir} has no candidates.parquet: its catalog is not made yet; run it first")
     shown = read_table(catalog.candidates_path(store))[:top]

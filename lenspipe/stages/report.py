@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from lenspipe.config import Config, load_config, settings_of
+from lenspipe.config import Config, load_run, settings_of
 from lenspipe.core.errors import InputError
 from lenspipe.core.survey import load_survey
 from lenspipe.core.types import Done, Quarantined, Stage, Unit
@@ -60,14 +60,11 @@ def rewrite_report(run_dir: Path) -> Path:
 
     Raises
     ------
-    InputError
-        If the folder is not a run directory.
+    ConfigError
+        If the folder is not a run's.
     """
-    recipe = Path(run_dir) / "config.toml"
-    if not recipe.exists():
-        raise InputError(f"{run_dir} is not a run directory: it has no config.toml")
-    store = Store(run_dir)
-    work(Unit("report"), load_config(recipe), store)
+    config, store = load_run(run_dir), Store(run_dir)
+    work(Unit("report"), config, store)
     return report_path(store)
 
 
