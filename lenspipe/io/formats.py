@@ -11,7 +11,7 @@ from __future__ import annotations
 import io
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -98,8 +98,11 @@ WRITERS: dict[str, Callable[[Table, Path], None]] = {
 }
 
 
-def read_any(path: Path) -> Table:
-    """Return the table of a file, by its suffix; raises whatever the reader raises."""
+def read_any(path: Path, text: Sequence[str] = ()) -> Table:
+    """Return the table of a file, by its suffix; raises whatever the reader raises.
+
+    Columns named in `text` are read as they are written where a format has no types of its own, as CSV.
+    """
     suffix = path.suffix.lower()
     if suffix in {".parquet", ".parq"}:
         return _read_parquet(path)
@@ -107,10 +110,15 @@ def read_any(path: Path) -> Table:
         return _read_votable(path)
     if suffix in {".fits", ".fit", ".fz"} or path.name.lower().endswith(".fits.gz"):
         return _read_fits(path)
+    options = (
+        {"converters": dict.fromkeys(text, str)}
+        if text and suffix in {".csv", ".txt", ".dat", ".cat"}
+        else {}
+    )
     try:
-        return Table.read(path)
+        return Table.read(path, **options)
     except io_registry.IORegistryError:  # .txt, .dat, .cat: let astropy guess the dialect
-        return Table.read(path, format="ascii")
+        return Table.read(path, format="ascii", **options)
 
 
 def _read_fits(path: Path) -> Table:

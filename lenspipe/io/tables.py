@@ -176,7 +176,7 @@ def _flat_meta(meta: Mapping[str, Any]) -> dict[str, Any]:
 # -- reading -----------------------------------------------------------------------------------------
 
 
-def read_table(path: str | Path) -> Table:
+def read_table(path: str | Path, text: Sequence[str] = ()) -> Table:
     """Return a table from any file that astropy reads: FITS, ECSV, VOTable, Parquet, CSV, ...
 
     Masked floats become NaN and masked strings ``""``; masked integers stay masked, for no integer means
@@ -186,6 +186,8 @@ def read_table(path: str | Path) -> Table:
     ----------
     path : path
         A local file; addresses on the network are not followed.
+    text : sequence of str
+        Columns that are text whatever stands in them: the object 0012 of a CSV is not number 12.
 
     Raises
     ------
@@ -198,7 +200,7 @@ def read_table(path: str | Path) -> Table:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # foreign units and headers; what matters raises
-            table = read_any(path)
+            table = read_any(path, text)
         if not table.colnames:
             raise ValueError("no columns")
     except Exception as error:  # astropy's readers leak more than a dozen exception classes

@@ -63,6 +63,7 @@ def draw_mosaic(
         ax.set_axis_off()
         rgb = colour_image(stamps[number], noise_sigma[number], rgb_indices, stretch, softening)
         ax.imshow(rgb, origin="lower", interpolation="nearest")
+        ax.set_autoscale_on(False)
         for line, text in enumerate(_label(candidate)):
             ax.annotate(
                 text, (0.5, 0.0), xycoords="axes fraction", xytext=(0, -2.0 - 8.0 * line),

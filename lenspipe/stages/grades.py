@@ -19,17 +19,20 @@ def merge_grades(tables: Sequence[str | Path], store: Store) -> list[str]:
     Raises
     ------
     InputError
-        As `catalog.grades.read_votes`, or if nothing was graded but controls, or nothing that is in the run.
+        As `catalog.grades.read_votes`, if nothing was graded but controls or nothing that is in the run, or if
+        ``grades.ecsv`` is one of the tables or no table of this function.
     """
-    from lenspipe.catalog.grades import (
-        add_grades,
-        combine_votes,
-        judge_graders,
-        measure_agreement,
-        read_votes,
-    )
+    from lenspipe.catalog.grades import combine_votes, judge_graders, measure_agreement, read_votes
     from lenspipe.io.tables import read_table, write_table
 
+    path = catalog.grades_path(store)
+    if path.is_file():
+        mine = any(Path(table).resolve() == path.resolve() for table in tables)
+        if mine or "n_grades" not in read_table(path).colnames:
+            raise InputError(
+                f"{path} is where the joined grades are written, over those of before: give the graders' own tables, "
+                "and move that one if it is one of them"
+            )
     votes = read_votes(tables)
     table = combine_votes(votes)
     if not len(table):
@@ -37,7 +40,7 @@ def merge_grades(tables: Sequence[str | Path], store: Store) -> list[str]:
     objects = store.root / "scores.parquet"
     if not objects.is_file():
         raise InputError(f"{store.root} has no scores.parquet: its catalog is not made yet; run it first")
-    found = int((add_grades(read_table(objects), table)["n_grades"] > 0).sum())
+    found = len(set(table["object_id"]) & set(read_table(objects)["object_id"].astype(str)))
     if not found:
         raise InputError(
             f"none of the {len(table)} graded objects is in {objects}, e.g. {table['object_id'][0]}; are the grades "
@@ -48,7 +51,7 @@ def merge_grades(tables: Sequence[str | Path], store: Store) -> list[str]:
     table.meta = {"graders": [dict(zip(row.colnames, map(_plain, row), strict=True)) for row in graders]}
     if math.isfinite(kappa):
         table.meta["kappa"] = kappa
-    write_table(table, catalog.grades_path(store))
+    write_table(table, path)
     lines = [_describe(row) for row in graders]
     shared = f", kappa {kappa:.2f}" if math.isfinite(kappa) else ""
     return [*lines, f"{len(table)} objects graded by {len(graders)}{shared}; {found} of them are in the run"]
@@ -63,6 +66,8 @@ def _describe(row) -> str:
     text = f"{row['grader']}: {row['graded']} graded"
     if row["lenses"]:
         text += f", {row['completeness']:.0%} of {row['lenses']} hidden lenses called one"
+    if row["nonlenses"]:
+        text += f", {row['rejected']:.0%} of {row['nonlenses']} hidden others called none"
     if math.isfinite(row["purity"]):
-        text += f", {row['purity']:.0%} of the controls called lenses are lenses"
+        text += f", purity {row['purity']:.0%} on the controls"
     return text

@@ -49,7 +49,7 @@ def read_grades(path: str | Path) -> Table:
     InputError
         If it is empty, names no objects, has another grade or two that contradict each other.
     """
-    table = read_table(path)
+    table = read_table(path, text=("object_id", "name", "tile"))
     key = next((name for name in ("object_id", "name") if name in table.colnames), None)
     if key is None:
         raise InputError(f"{path} must have a column object_id or name; it has {', '.join(table.colnames)}")

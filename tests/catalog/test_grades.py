@@ -22,26 +22,44 @@ def write(path, rows, names=("object_id", "grade")):
 def votes(**graders):
     """Return votes of graders, each a text of letters for objects 0, 1, ..."""
     rows = [
-        (str(number), "", name, GRADES[letter], "")
+        (str(number), name, GRADES[letter], "")
         for name, letters in graders.items()
         for number, letter in enumerate(letters)
         if letter != " "
     ]
-    return Table(rows=rows, names=("object_id", "tile", "grader", "grade", "control"))
+    return Table(rows=rows, names=("object_id", "grader", "grade", "control"))
 
 
 def test_files_of_several_people_become_one_table(tmp_path):
-    one = write(tmp_path / "ada.ecsv", [("a", "A"), ("b", "x"), ("a", "B")])  # a again: the later counts
+    one = write(tmp_path / "ada.ecsv", [("a", "A"), ("007", "x"), ("a", "B")])  # a again: the later counts
     other = tmp_path / "all.csv"
-    other.write_text("object_id,tile,grade,grader,control\na,T1,C,bo,\nk,,A,bo,lens\nb,,X,,\n")
+    other.write_text("object_id,tile,grade,grader,control\n007,1,C,bo,\n12e4,,A,bo,lens\n007,,X,,\n")
     table = read_votes([one, other])
-    found = {
-        tuple(map(str, row)) for row in table.iterrows("object_id", "tile", "grader", "grade", "control")
-    }
+    found = {tuple(map(str, row)) for row in table.iterrows("object_id", "grader", "grade", "control")}
     assert found == {
-        ("a", "", "ada", "2", ""), ("b", "", "ada", "0", ""), ("a", "T1", "bo", "1", ""),
-        ("k", "", "bo", "3", "lens"), ("b", "", "all", "0", ""),
+        ("a", "ada", "2", ""), ("007", "ada", "0", ""), ("007", "bo", "1", ""), ("12e4", "bo", "3", "lens"),
+        ("007", "all", "0", ""),
     }  # fmt: skip
+
+
+def test_two_people_are_not_taken_for_one(tmp_path):
+    for name in ("ada", "bo"):
+        (tmp_path / name).mkdir()
+        write(tmp_path / name / "grades.ecsv", [("a", "A")])
+    with pytest.raises(InputError, match="name no grader and are both called grades; add a column grader"):
+        read_votes([tmp_path / "ada" / "grades.ecsv", tmp_path / "bo" / "grades.ecsv"])
+
+
+def test_what_one_knows_to_be_a_control_is_one_for_all(tmp_path):
+    names = ("object_id", "grade", "control")
+    one = write(tmp_path / "ada.ecsv", [("k", "A", "lens"), ("a", "B", "")], names)
+    other = write(tmp_path / "bo.ecsv", [("k", "X"), ("a", "B")])
+    table = read_votes([one, other])
+    assert table["control"][table["object_id"] == "k"].tolist() == ["lens", "lens"]
+    assert combine_votes(table)["object_id"].tolist() == ["a"]
+    third = write(tmp_path / "cy.ecsv", [("k", "A", "nonlens")], names)
+    with pytest.raises(InputError, match="k is a control of both kinds"):
+        read_votes([one, third])
 
 
 @pytest.mark.parametrize(
@@ -55,6 +73,7 @@ def test_files_of_several_people_become_one_table(tmp_path):
             r"a control is lens or nonlens.*a has 'maybe'",
         ),
         (("object_id", "score"), ("a", "1"), "grade not found"),
+        (("object_id", "grade"), ("", "A"), "row 1 has no object_id"),
     ],
 )
 def test_what_is_no_grade_is_named(tmp_path, names, row, message):
@@ -105,6 +124,7 @@ def test_controls_judge_the_graders_and_are_no_result():
     assert (judged["ada"]["graded"], judged["ada"]["lenses"], judged["ada"]["nonlenses"]) == (1, 2, 1)
     assert judged["ada"]["completeness"] == 1.0
     assert judged["ada"]["purity"] == pytest.approx(2 / 3)
+    assert (judged["ada"]["rejected"], judged["bo"]["rejected"]) == (0.0, 1.0)
     assert judged["bo"]["completeness"] == 0.0
     assert np.isnan(judged["bo"]["purity"])
     assert combine_votes(table)["object_id"].tolist() == ["3"]
@@ -112,10 +132,11 @@ def test_controls_judge_the_graders_and_are_no_result():
 
 def test_a_catalog_gets_the_grades_of_its_objects():
     grades = combine_votes(votes(ada="AX"))
-    grades["tile"] = np.array(["", "T2"])
     catalog = Table({"object_id": ["0", "1", "1", "9"], "tile": ["T1", "T1", "T2", "T1"]})
     graded = add_grades(catalog, grades)
-    assert graded["grade"].tolist() == ["A", "", "X", ""]
-    assert graded["n_grades"].tolist() == [1, 0, 1, 0]
-    assert np.isnan(graded["grade_mean"][[1, 3]]).all()
+    assert graded["grade"].tolist() == ["A", "X", "X", ""]  # an object of two tiles is one
+    assert graded["n_grades"].tolist() == [1, 1, 1, 0]
+    assert np.isnan(graded["grade_mean"][3])
     assert add_grades(catalog, grades[:0])["grade"].tolist() == [""] * 4
+    with pytest.raises(InputError, match=r"grades\.ecsv.*n_grades not found"):
+        add_grades(catalog, grades["object_id", "grade"])

@@ -54,6 +54,8 @@ def test_rings_have_their_radius_and_the_bar_its_length():
     assert np.ptp(bar.get_xdata()) * 0.25 == pytest.approx(2.0)  # of a stamp of 6 arcsec
     assert figure.axes[0].texts[-1].get_text() == "2″"
     assert not figure.axes[1].lines
+    wide = mosaic(candidates(1, theta_e=[9.0]), pixel_scale=0.25, rings=True).axes[0]
+    assert wide.get_xlim() == (-0.5, 23.5)  # a ring beyond the stamp does not shrink it
     assert not mosaic(table, rings=True).axes[0].lines  # without a pixel scale neither
 
 

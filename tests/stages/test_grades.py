@@ -36,10 +36,7 @@ def test_grades_become_a_table_to_train_on(run, tmp_path):
     )
     other = graded(tmp_path / "bo.csv", object_id=["a", "b", "z"], grade=list("BXB"))
     told = merge_grades([one, other], run)
-    assert (
-        told[0]
-        == "ada: 2 graded, 50% of 2 hidden lenses called one, 100% of the controls called lenses are lenses"
-    )
+    assert told[0] == "ada: 2 graded, 50% of 2 hidden lenses called one, purity 100% on the controls"
     assert told[1] == "bo: 3 graded"
     assert told[2].startswith("3 objects graded by 2, kappa 0.")
     assert told[2].endswith("2 of them are in the run")
@@ -61,3 +58,17 @@ def test_grades_that_say_nothing_of_a_run_are_refused(run, tmp_path):
     with pytest.raises(InputError, match="its catalog is not made yet"):
         merge_grades([graded(tmp_path / "a.csv", object_id=["a"], grade=["A"])], run)
     assert not (run.root / "grades.ecsv").exists()
+
+
+def test_what_others_wrote_is_not_written_over(run, tmp_path):
+    one = graded(tmp_path / "ada.csv", object_id=["a"], grade=["A"])
+    merge_grades([one], run)
+    merge_grades(
+        [graded(tmp_path / "bo.csv", object_id=["b"], grade=["C"])], run
+    )  # replaces what it wrote itself
+    assert read_table(run.root / "grades.ecsv")["object_id"].tolist() == ["b"]
+    with pytest.raises(InputError, match="give the graders' own tables"):
+        merge_grades([run.root / "grades.ecsv"], run)
+    write_table(Table({"object_id": ["a"], "grade": ["A"]}), run.root / "grades.ecsv")
+    with pytest.raises(InputError, match="give the graders' own tables"):
+        merge_grades([one], run)
