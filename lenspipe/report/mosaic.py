@@ -13,7 +13,7 @@ from astropy.table import Row, Table
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lenspipe.report.stamps import colour_image
+from lenspipe.report.stamps import bar_length, colour_image
 
 #: Side of a stamp [inch], and of the gap that holds its label, below.
 _SIDE, _LABEL = 1.15, 0.36
@@ -115,12 +115,10 @@ def _draw_ring(ax: Axes, radius: float) -> None:
 
 
 def _draw_scale(ax: Axes, pixel_scale: float) -> None:
-    """Draw a bar of 1, 2, 5, ... arcsec, at most a third of the stamp."""
     low, high = ax.get_xlim()
-    side = (high - low) * pixel_scale
-    if not math.isfinite(side):
+    length = bar_length((high - low) * pixel_scale)
+    if length is None:
         return
-    length = max((x for x in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50) if x <= side / 3), default=side / 3)
     start, level = low + 0.06 * (high - low), ax.get_ylim()[0] + 0.07 * (high - low)
     ax.plot([start, start + length / pixel_scale], [level, level], color="white", lw=1.2)
     ax.text(start, level + 0.03 * (high - low), f"{length:g}″", color="white", fontsize=6.0, va="bottom")

@@ -17,6 +17,21 @@ from lenspipe.report.figures import data_uri
 _COLOUR_WEIGHTS = (0.7, 1.0, 1.6)
 
 
+#: Lengths of scale bars [arcsec].
+_BARS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 60)
+
+
+def choose_rgb(bands: Sequence[str], rgb: Sequence[str]) -> list[int]:
+    """Return which of a stamp's bands are red, green and blue; where one of `rgb` is missing, the first for all."""
+    chosen = [list(bands).index(band) for band in rgb if band in bands]
+    return chosen if len(chosen) == 3 else [0, 0, 0]
+
+
+def bar_length(side: float) -> float | None:
+    """Return the longest round bar that takes at most a third of a stamp's side [arcsec]; None if none fits."""
+    return max((length for length in _BARS if length <= side / 3), default=None)
+
+
 def colour_stamp(
     image: np.ndarray,
     noise_sigma: np.ndarray,

@@ -23,7 +23,7 @@ from lenspipe.report.figures import (
 )
 from lenspipe.report.gallery import draw_gallery, encode_gallery
 from lenspipe.report.performance import draw_completeness, draw_kinds, draw_reliability
-from lenspipe.report.stamps import colour_stamp
+from lenspipe.report.stamps import bar_length, choose_rgb, colour_stamp
 
 #: Rows of the quarantine table that the page shows; the file beside it has all.
 MAX_QUARANTINE = 300
@@ -179,9 +179,7 @@ def _card(data: ReportData, names: set[str], i: int, row: Row) -> dict[str, Any]
 def _stamp(data: ReportData, i: int) -> str:
     if data.stamps is None or i >= len(data.stamps):
         return ""
-    bands = list(data.bands)
-    chosen = [bands.index(band) for band in data.rgb if band in bands]
-    indices = chosen if len(chosen) == 3 else [0, 0, 0]
+    indices = choose_rgb(data.bands, data.rgb)
     sigma = np.zeros(data.stamps.shape[-1]) if data.noise_sigma is None else data.noise_sigma[i]
     return colour_stamp(data.stamps[i], sigma, indices, data.stretch, data.softening)
 
@@ -200,10 +198,10 @@ def _ring(data: ReportData, theta_e: float) -> float | None:
 
 
 def _scale_bar(data: ReportData) -> tuple[float, str] | None:
-    """Return length in percent of the side and label of the longest round bar under a third of it."""
+    """Return length in percent of the side and label of the scale bar."""
     side = _side(data)
-    fitting = [length for length in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 60) if length < side / 3]
-    return (round(100 * fitting[-1] / side, 2), f"{fitting[-1]:g}″") if fitting else None
+    length = bar_length(side)
+    return (round(100 * length / side, 2), f"{length:g}″") if length else None
 
 
 def flags_seen(candidates: Table | None) -> list[tuple[str, str]]:

@@ -25,6 +25,7 @@ def make_mosaic(run_dir: str | Path, path: str | Path, top: int, columns: int, r
     """
     from lenspipe.io.tables import read_table
     from lenspipe.report.mosaic import draw_mosaic, write_mosaic
+    from lenspipe.report.stamps import choose_rgb
 
     path = Path(path)
     if path.suffix.lower() not in SUFFIXES:
@@ -36,10 +37,8 @@ def make_mosaic(run_dir: str | Path, path: str | Path, top: int, columns: int, r
     if not len(shown):
         raise InputError(f"{run_dir} has no candidates to show")
     seen, survey = report.read_stamps(shown, config, store), load_survey(config.survey)
-    bands = list(seen["bands"])
-    chosen = [bands.index(band) for band in survey.rgb if band in bands]
     figure = draw_mosaic(
-        shown, seen["stamps"], seen["noise_sigma"], chosen if len(chosen) == 3 else [0, 0, 0], seen["pixel_scale"],
+        shown, seen["stamps"], seen["noise_sigma"], choose_rgb(seen["bands"], survey.rgb), seen["pixel_scale"],
         columns, rings, config.report.stretch, config.report.softening,
     )  # fmt: skip
     with replacing(path) as temporary:

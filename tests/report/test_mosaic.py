@@ -7,6 +7,7 @@ import pytest
 from astropy.table import Table
 
 from lenspipe.report.mosaic import draw_mosaic, write_mosaic
+from lenspipe.report.stamps import bar_length, choose_rgb
 
 
 def candidates(count, **columns):
@@ -70,3 +71,9 @@ def test_files_are_the_same_each_time(tmp_path, suffix):
     assert contents[0].startswith({"pdf": b"%PDF", "svg": b"<?xml", "png": b"\x89PNG"}[suffix])
     if suffix == "svg":
         assert b"LP J01" in contents[0]  # letters stay letters
+
+
+def test_bands_and_bars_are_those_of_the_page():
+    assert choose_rgb(("g", "r", "i"), ("i", "r", "g")) == [2, 1, 0]
+    assert choose_rgb(("i",), ("i", "r", "g")) == [0, 0, 0]  # grey
+    assert [bar_length(side) for side in (20.0, 6.0, 0.2, np.nan)] == [5, 2, None, None]

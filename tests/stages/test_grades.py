@@ -63,9 +63,8 @@ def test_grades_that_say_nothing_of_a_run_are_refused(run, tmp_path):
 def test_what_others_wrote_is_not_written_over(run, tmp_path):
     one = graded(tmp_path / "ada.csv", object_id=["a"], grade=["A"])
     merge_grades([one], run)
-    merge_grades(
-        [graded(tmp_path / "bo.csv", object_id=["b"], grade=["C"])], run
-    )  # replaces what it wrote itself
+    other = graded(tmp_path / "bo.csv", object_id=["b"], grade=["C"])
+    merge_grades([other], run)  # replaces what it wrote itself
     assert read_table(run.root / "grades.ecsv")["object_id"].tolist() == ["b"]
     with pytest.raises(InputError, match="give the graders' own tables"):
         merge_grades([run.root / "grades.ecsv"], run)
